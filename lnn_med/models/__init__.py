@@ -1,0 +1,1 @@
+"""Adaptive-depth 3D networks (LNN) and their parts; tensors in, tensors out, no files."""

@@ -1,0 +1,149 @@
+"""Which blocks of a volume get more depth: gates, gathering, and the bookkeeping of what was spent.
+
+After Anytime Dense Prediction (ICLR 2022) and SegBlocks (arXiv 2011.12025): only whole blocks save CPU time.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lnn_med.models.blocks import ChannelsLast
+
+Blocks = Tensor  # (n, 4) long: batch index and block position (i, j, k)
+
+
+class Gates(nn.Module):
+    """Learned decisions from trunk features: how many stages the case gets, and which blocks get them.
+
+    Both gates are logits; a block is on at a stage when the probabilities of case and block are both above 1/2.
+    They are tiny and stay in float32 whatever the rest of the network uses (`LNN.cast`).
+    """
+
+    HIDDEN = 32
+
+    def __init__(self, channels: int, stages: int, cells: int) -> None:
+        super().__init__()
+        self.cells = cells  # trunk voxels along one side of a block
+        pooled = 2 * channels + 2
+        self.block = nn.Sequential(nn.Linear(pooled, self.HIDDEN), nn.ReLU(), nn.Linear(self.HIDDEN, stages))
+        self.case = nn.Sequential(
+            nn.Linear(2 * pooled + 3, self.HIDDEN), nn.ReLU(), nn.Linear(self.HIDDEN, stages)
+        )
+        for last in (self.block[-1], self.case[-1]):
+            nn.init.zeros_(last.weight)  # type: ignore[arg-type]
+            nn.init.constant_(last.bias, 1.0)  # type: ignore[arg-type]  # begin with everything on
+
+    def forward(self, features: Tensor, entropy: Tensor, spacing_ratio: Tensor) -> tuple[Tensor, Tensor]:
+        """Gate logits of case (B, stages) and blocks (B, stages, I, J, K).
+
+        Args:
+            features: trunk features (B, C, X, Y, Z) at trunk resolution.
+            entropy: entropy of exit 1 (B, 1, X, Y, Z), 0 to 1.
+            spacing_ratio: voxel spacing of the scan over that of the model grid, along R, A, S (B, 3).
+        """
+        x = torch.cat([features.float(), entropy.float()], dim=1)
+        pooled = torch.cat([F.avg_pool3d(x, self.cells), F.max_pool3d(x, self.cells)], dim=1)
+        tokens = pooled.permute(0, 2, 3, 4, 1)  # (B, I, J, K, 2C+2)
+        block = self.block(tokens).permute(0, 4, 1, 2, 3)
+        flat = tokens.flatten(1, 3)
+        case = self.case(torch.cat([flat.mean(1), flat.amax(1), spacing_ratio.float().log()], dim=1))
+        return case, block
+
+
+def straight_through(logits: Tensor, noise: Tensor, temperature: float) -> Tensor:
+    """Gumbel-sigmoid with hard 0/1 forwards and soft gradient (Jang 2017; Maddison 2017).
+
+    `noise` is uniform in (0, 1), same shape as `logits`.
+    """
+    clipped = noise.clamp(1e-6, 1 - 1e-6)
+    soft = torch.sigmoid((logits + clipped.log() - (1 - clipped).log()) / temperature)
+    hard = (soft > 0.5).to(soft.dtype)
+    return hard + soft - soft.detach()
+
+
+def decide(case: Tensor, block: Tensor) -> Tensor:
+    """Stages that each block gets (B, I, J, K) from gate logits: a stage needs all stages before it."""
+    on = (block > 0) & (case > 0)[:, :, None, None, None]
+    return on.long().cumprod(dim=1).sum(dim=1)
+
+
+def within_budget(stages: Tensor, block: Tensor, costs: list[float], fixed: float, limit: float) -> Tensor:
+    """Take depth away from the least certain blocks until the cost is at most `limit`.
+
+    Args:
+        stages: decided stages (B, I, J, K).
+        block: block gate logits (B, stages, I, J, K).
+        costs: cost of a block that gets 1, 2, ... stages; rising.
+        fixed: cost of what always runs, for the whole batch.
+        limit: allowed cost, same unit.
+    """
+    result = stages.clone()
+    table = torch.tensor([0.0, *costs], dtype=torch.float64, device=stages.device)
+    flat = result.view(-1)
+    scores = block.movedim(1, -1).reshape(-1, block.shape[1])  # (blocks, stages)
+    spent = fixed + float(table[flat].sum())
+    for stage in range(len(costs), 0, -1):
+        at_stage = (flat == stage).nonzero().flatten()
+        saving = float(table[stage] - table[stage - 1])
+        surplus = spent - limit
+        if surplus <= 0 or at_stage.numel() == 0:
+            continue
+        count = min(at_stage.numel(), int(-(-surplus // saving)))
+        order = scores[at_stage, stage - 1].argsort()
+        flat[at_stage[order[:count]]] = stage - 1
+        spent -= count * saving
+    return result
+
+
+class _Gather(torch.autograd.Function):
+    """Cut boxes out of a volume; backwards adds them into one zero volume (slicing would make one for each)."""
+
+    @staticmethod
+    def forward(ctx: Any, volume: Tensor, corners: list[tuple[int, int, int, int]], side: int) -> Tensor:
+        ctx.shape, ctx.corners, ctx.side = volume.shape, corners, side
+        cuts = [volume[n, :, i : i + side, j : j + side, k : k + side] for n, i, j, k in corners]
+        return torch.stack(cuts).contiguous(memory_format=ChannelsLast)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        (gradient,), side = gradients, ctx.side
+        total = torch.zeros(ctx.shape, dtype=gradient.dtype, device=gradient.device).to(memory_format=ChannelsLast)
+        for cut, (n, i, j, k) in zip(gradient, ctx.corners, strict=True):
+            total[n, :, i : i + side, j : j + side, k : k + side] += cut
+        return total, None, None
+
+
+def gather(volume: Tensor, blocks: Blocks, size: int, border: int) -> Tensor:
+    """Cut blocks with their halo out of a volume.
+
+    Args:
+        volume: (B, C, X + 2 border, Y + 2 border, Z + 2 border), grown by `border`.
+        blocks: (n, 4) batch index and block position.
+        size: block side in voxels of this volume.
+        border: halo in voxels of this volume.
+
+    Returns:
+        (n, C, size + 2 border, ...), channels-last.
+    """
+    corners = [(n, i * size, j * size, k * size) for n, i, j, k in blocks.tolist()]
+    return _Gather.apply(volume, corners, size + 2 * border)  # type: ignore[no-any-return]
+
+
+def scatter(target: Tensor, values: Tensor, blocks: Blocks) -> None:
+    """Write block values (n, C, s, s, s) into a volume (B, C, X, Y, Z), in place."""
+    side = values.shape[-1]
+    for value, (n, i, j, k) in zip(values, blocks.tolist(), strict=True):
+        target[
+            n, :, i * side : (i + 1) * side, j * side : (j + 1) * side, k * side : (k + 1) * side
+        ] = value
+
+
+def block_entropy(logits: Tensor) -> Tensor:
+    """Entropy of softmax over channels (B, C, ...) -> (B, 1, ...), 0 to 1 (of the uniform distribution)."""
+    log_p = logits.float().log_softmax(dim=1)
+    entropy = -(log_p.exp() * log_p).sum(dim=1, keepdim=True)
+    return entropy / torch.log(torch.tensor(float(logits.shape[1])))

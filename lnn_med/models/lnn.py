@@ -1,0 +1,375 @@
+"""LNN: a trunk answers for the whole volume at half resolution, gates choose the blocks that get finer stages.
+
+    image ──► trunk (1/2 … 1/16, sparse attention) ──► exit 1, everywhere
+                │                │
+                │              gates (case, block)
+                ▼                ▼
+    image ──► stage 1 at full resolution, chosen blocks ──► exit 2
+                ▼
+              stage 2 at full resolution, chosen blocks ──► exit 3
+
+A stage works on blocks with a halo and without padding, so a block's answer is the same whether it is
+computed alone or in the whole volume (the dense path is one block as large as the volume).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lnn_med.models.adaptive_depth import Blocks, Gates, block_entropy, decide, gather, scatter, within_budget
+from lnn_med.models.blocks import ChannelNorm, ChannelsLast, ResidualBlock, grow, shrink
+from lnn_med.models.sparse_attention import BlockSparseAttention
+
+GATHER_CHUNK = 16  # blocks computed at once; 16 x 26³ x 32 channels stay in the level-3 cache
+
+
+@dataclass(frozen=True)
+class LNNConfig:
+    """Sizes of the network. Inputs must be multiples of `LNN.multiple` voxels along each axis."""
+
+    classes: int
+    in_channels: int = 1
+    trunk_channels: tuple[int, ...] = (32, 64, 96, 128)  # at 1/2, 1/4, 1/8, 1/16 of the resolution
+    trunk_blocks: tuple[int, ...] = (2, 2, 2, 2)  # residual blocks on the way down
+    decoder_blocks: tuple[int, ...] = (1, 1, 1)  # on the way up, at 1/8, 1/4, 1/2
+    attention_level: int = 1  # trunk level with sparse attention; -1: none
+    attention_heads: int = 2  # head width 32: half the time of 16 on CPU
+    attention_block: int = 4  # tokens along a side; 4³ = 64 tokens a block
+    attention_top_k: int = 4  # key blocks for each query block
+    fine_channels: int = 32
+    fine_blocks: tuple[int, ...] = (2, 2)  # residual blocks of each full-resolution stage
+    block_size: int = 16  # voxels along a side of a gated block
+
+    def __post_init__(self) -> None:
+        if len(self.trunk_blocks) != len(self.trunk_channels):
+            raise ValueError("trunk_blocks and trunk_channels need the same length")
+        if len(self.decoder_blocks) != len(self.trunk_channels) - 1:
+            raise ValueError("decoder_blocks needs one entry less than trunk_channels")
+        if self.block_size % 2:
+            raise ValueError("block_size must be even")
+
+    @property
+    def exits(self) -> int:
+        """Number of answers the network can give: trunk and each fine stage."""
+        return 1 + len(self.fine_blocks)
+
+    @property
+    def depths(self) -> tuple[int, ...]:
+        """Residual blocks executed at a voxel that leaves at exit 1, 2, ..."""
+        trunk = sum(self.trunk_blocks) + sum(self.decoder_blocks)
+        return tuple(trunk + sum(self.fine_blocks[:stage]) for stage in range(self.exits))
+
+
+class TrunkOutput(NamedTuple):
+    """`features` (B, C, X/2, Y/2, Z/2); gate logits of the case (B, stages) and the blocks (B, stages, I, J, K)."""
+
+    features: Tensor
+    case_gate: Tensor
+    block_gate: Tensor
+
+
+class LNNOutput(NamedTuple):
+    """`logits` (B, classes, X, Y, Z), divided by the temperature of the exit that gave them; `stages`
+    (B, I, J, K): fine stages executed in each block, all equal on the dense path."""
+
+    logits: Tensor
+    stages: Tensor
+
+
+class SparseAttentionBlock(nn.Module):
+    """Pre-norm transformer block on a feature volume."""
+
+    def __init__(self, channels: int, config: LNNConfig) -> None:
+        super().__init__()
+        self.norm = ChannelNorm(channels)
+        self.attention = BlockSparseAttention(
+            channels, config.attention_heads, config.attention_block, config.attention_top_k
+        )
+        self.mlp = nn.Sequential(
+            ChannelNorm(channels), nn.Conv3d(channels, 2 * channels, 1), nn.GELU(), nn.Conv3d(2 * channels, channels, 1)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, X, Y, Z) -> same shape."""
+        x = x + self.attention(self.norm(x))
+        return x + self.mlp(x)
+
+
+class Trunk(nn.Module):
+    """A small U-Net from half resolution downwards, with sparse attention at one level."""
+
+    def __init__(self, config: LNNConfig) -> None:
+        super().__init__()
+        channels = config.trunk_channels
+        self.embed = nn.Conv3d(config.in_channels, channels[0], 4, stride=2, padding=1)
+        self.encoder = nn.ModuleList(
+            nn.Sequential(*(ResidualBlock(c) for _ in range(n)))
+            for c, n in zip(channels, config.trunk_blocks, strict=True)
+        )
+        self.attention = nn.ModuleList(
+            SparseAttentionBlock(c, config) if level == config.attention_level else nn.Identity()
+            for level, c in enumerate(channels)
+        )
+        pairs = list(zip(channels, channels[1:], strict=False))
+        self.down = nn.ModuleList(nn.Conv3d(a, b, 2, stride=2) for a, b in pairs)
+        self.up = nn.ModuleList(nn.ConvTranspose3d(b, a, 2, stride=2) for a, b in reversed(pairs))
+        self.decoder = nn.ModuleList(
+            nn.Sequential(*(ResidualBlock(a) for _ in range(n)))
+            for (a, _), n in zip(reversed(pairs), config.decoder_blocks, strict=True)
+        )
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(B, in, X, Y, Z) -> features (B, C, X/2, Y/2, Z/2)."""
+        x = self.embed(image)
+        skips = []
+        for level, blocks in enumerate(self.encoder):
+            x = self.attention[level](blocks(x))
+            if level < len(self.down):
+                skips.append(x)
+                x = self.down[level](x)
+        for up, blocks in zip(self.up, self.decoder, strict=True):
+            x = blocks(up(x) + skips.pop())
+        return x
+
+
+class FineStages(nn.Module):
+    """Full-resolution stages on blocks that bring a halo; nothing is padded."""
+
+    def __init__(self, config: LNNConfig) -> None:
+        super().__init__()
+        width = config.fine_channels
+        self.depths = config.fine_blocks
+        self.image = nn.Conv3d(config.in_channels, width, 3)
+        self.lift = nn.ConvTranspose3d(config.trunk_channels[0], width, 2, stride=2)
+        self.stages = nn.ModuleList(
+            nn.Sequential(*(ResidualBlock(width, valid=True) for _ in range(n))) for n in config.fine_blocks
+        )
+        self.heads = nn.ModuleList(nn.Conv3d(width, config.classes, 1) for _ in config.fine_blocks)
+
+    def halo(self, stages: int) -> int:
+        """Voxels of the image that a block needs around it for its first `stages` stages."""
+        return 1 + sum(self.depths[:stages])
+
+    def trunk_halo(self, stages: int) -> int:
+        """Trunk voxels needed around a block."""
+        return -(-self.halo(stages) // 2)
+
+    def forward(self, image: Tensor, features: Tensor, stages: int) -> list[Tensor]:
+        """Logits after each of the first `stages` stages.
+
+        Args:
+            image: (N, in, n + 2 halo, ...) with `halo(stages)`.
+            features: trunk features (N, C, n/2 + 2 trunk_halo, ...) with `trunk_halo(stages)`.
+
+        Returns:
+            One (N, classes, n, n, n) tensor a stage.
+        """
+        x = self.image(image)
+        lifted = self.lift(features)
+        surplus = (lifted.shape[2] - x.shape[2]) // 2
+        x = x + shrink(lifted, surplus)
+        logits, border = [], self.halo(stages) - 1
+        for stage in range(stages):
+            x = self.stages[stage](x)
+            border -= self.depths[stage]
+            logits.append(self.heads[stage](shrink(x, border)))
+        return logits
+
+
+class LNN(nn.Module):
+    """Adaptive-depth segmentation network; see the module's figure."""
+
+    temperature: Tensor  # (exits,), fitted on calibration cases
+
+    def __init__(self, config: LNNConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.trunk = Trunk(config)
+        self.exit = nn.ConvTranspose3d(config.trunk_channels[0], config.classes, 2, stride=2)
+        self.fine = FineStages(config)
+        self.gates = Gates(config.trunk_channels[0], len(config.fine_blocks), config.block_size // 2)
+        self.register_buffer("temperature", torch.ones(config.exits))
+        self.to(memory_format=ChannelsLast)
+
+    def cast(self, dtype: torch.dtype) -> LNN:
+        """Convert to another floating point type in place; gates and temperatures stay in float32."""
+        self.to(dtype)
+        self.gates.float()
+        self.temperature = self.temperature.float()
+        return self
+
+    @property
+    def multiple(self) -> int:
+        """Input sizes must be multiples of this many voxels."""
+        levels = 2 ** len(self.config.trunk_channels)
+        attention = 0
+        if self.config.attention_level >= 0:
+            attention = self.config.attention_block * 2 ** (self.config.attention_level + 1)
+        return max(levels, attention, self.config.block_size)
+
+    def see(self, image: Tensor, spacing_ratio: Tensor | None = None) -> TrunkOutput:
+        """Run trunk and gates on (B, in, X, Y, Z); gates do not send gradients into the trunk.
+
+        Raises:
+            ValueError: size not a multiple of `multiple`.
+        """
+        if any(size % self.multiple for size in image.shape[2:]):
+            raise ValueError(f"Input {tuple(image.shape[2:])} must be multiples of {self.multiple} voxels.")
+        features = self.trunk(image.contiguous(memory_format=ChannelsLast))
+        with torch.no_grad():
+            entropy = block_entropy(self.exit_at(features, (0, 0, 0)) / self.temperature[0])
+        if spacing_ratio is None:
+            spacing_ratio = torch.ones(image.shape[0], 3, device=image.device)
+        with torch.autocast(image.device.type, enabled=False):
+            case, block = self.gates(features.detach(), entropy, spacing_ratio)
+        return TrunkOutput(features, case, block)
+
+    def exit_at(self, features: Tensor, corner: tuple[int, int, int]) -> Tensor:
+        """Exit-1 logits (B, classes, X/2, Y/2, Z/2) at one of the eight voxels below each trunk voxel."""
+        i, j, k = corner
+        weight = self.exit.weight[:, :, i, j, k].t()[:, :, None, None, None]
+        return F.conv3d(features, weight.contiguous(), self.exit.bias)
+
+    def exits_of_blocks(self, image: Tensor, features: Tensor, blocks: Blocks, stages: int) -> list[Tensor]:
+        """Logits of exits 1 to 1 + `stages` at chosen blocks, each (n, classes, size, size, size)."""
+        size = self.config.block_size
+        logits = [self.exit(gather(features, blocks, size // 2, 0))]
+        if stages:
+            halo, trunk_halo = self.fine.halo(stages), self.fine.trunk_halo(stages)
+            image_cuts = gather(grow(image, halo), blocks, size, halo)
+            feature_cuts = gather(grow(features, trunk_halo), blocks, size // 2, trunk_halo)
+            logits += self.fine(image_cuts, feature_cuts, stages)
+        return logits
+
+    def dense_exits(self, image: Tensor, features: Tensor, stages: int) -> list[Tensor]:
+        """Logits of exits 1 to 1 + `stages` for the whole volume, each (B, classes, X, Y, Z)."""
+        logits = [self.exit(features)]
+        if stages:
+            halo, trunk_halo = self.fine.halo(stages), self.fine.trunk_halo(stages)
+            logits += self.fine(grow(image, halo), grow(features, trunk_halo), stages)
+        return logits
+
+    def forward(
+        self,
+        image: Tensor,
+        depth: str | int = "auto",
+        budget: float | None = None,
+        spacing_ratio: Tensor | None = None,
+    ) -> LNNOutput:
+        """Segment (B, in, X, Y, Z).
+
+        Args:
+            image: normalised intensities, sizes multiples of `multiple`.
+            depth: "auto": gates decide block by block; "full": the last exit everywhere; 1, 2, ...: that exit everywhere.
+            budget: with "auto", largest share of the full network's FLOPs, 0 to 1.
+            spacing_ratio: see `Gates`.
+        """
+        seen = self.see(image, spacing_ratio)
+        if depth == "auto":
+            stages = decide(seen.case_gate, seen.block_gate)
+            if budget is not None:
+                costs = self.costs(tuple(image.shape[2:]))
+                limit = budget * costs.full * image.shape[0]
+                fixed = costs.trunk * image.shape[0]
+                stages = within_budget(stages, seen.block_gate, costs.block, fixed, limit)
+            return LNNOutput(self._sparse(image, seen.features, stages), stages)
+        exit_number = self.config.exits if depth == "full" else int(depth)
+        if not 1 <= exit_number <= self.config.exits:
+            raise ValueError(f"depth {depth} is not one of 1 to {self.config.exits}.")
+        stages = torch.full_like(seen.block_gate[:, 0], exit_number - 1).long()
+        logits = self._dense(image, seen.features, exit_number - 1)
+        return LNNOutput(logits / self.temperature[exit_number - 1].to(logits.dtype), stages)
+
+    def _dense(self, image: Tensor, features: Tensor, stages: int) -> Tensor:
+        if stages == 0:
+            return self.exit(features)
+        halo, trunk_halo = self.fine.halo(stages), self.fine.trunk_halo(stages)
+        return self.fine(grow(image, halo), grow(features, trunk_halo), stages)[-1]
+
+    def _sparse(self, image: Tensor, features: Tensor, stages: Tensor) -> Tensor:
+        """Exit 1 everywhere, then the chosen blocks computed deeper and written over it."""
+        logits = self.exit(features) / self.temperature[0].to(features.dtype)
+        size = self.config.block_size
+        for number in range(1, self.config.exits):
+            blocks = (stages == number).nonzero()
+            if not len(blocks):
+                continue
+            halo, trunk_halo = self.fine.halo(number), self.fine.trunk_halo(number)
+            grown_image, grown_features = grow(image, halo), grow(features, trunk_halo)
+            for chunk in blocks.split(GATHER_CHUNK):
+                image_cuts = gather(grown_image, chunk, size, halo)
+                feature_cuts = gather(grown_features, chunk, size // 2, trunk_halo)
+                values = self.fine(image_cuts, feature_cuts, number)[-1]
+                scatter(logits, values / self.temperature[number].to(values.dtype), chunk)
+        return logits
+
+    def costs(self, shape: tuple[int, ...]) -> Costs:
+        """FLOPs of the parts for one volume of that shape."""
+        return _costs(self.config, shape)
+
+
+class Costs(NamedTuple):
+    """FLOPs: `trunk` with exit 1 everywhere, `block[s-1]` for a gathered block with s stages, `full` dense."""
+
+    trunk: float
+    block: list[float]
+    full: float
+
+
+@lru_cache(maxsize=64)
+def _costs(config: LNNConfig, shape: tuple[int, ...]) -> Costs:
+    """Count convolutions and attention by running the network on tensors without data."""
+    with torch.device("meta"):
+        network = LNN(config)
+        image = torch.empty(1, config.in_channels, *shape)
+        half = torch.empty(1, config.trunk_channels[0], *(size // 2 for size in shape))
+        with _FlopCount(network) as trunk:
+            network.exit(network.trunk(image))
+        with _FlopCount(network) as fine:
+            network.dense_exits(image, half, len(config.fine_blocks))
+        with _FlopCount(network) as exit_alone:
+            network.exit(half)
+        block = []
+        for number in range(1, config.exits):
+            side = config.block_size + 2 * network.fine.halo(number)
+            coarse = config.block_size // 2 + 2 * network.fine.trunk_halo(number)
+            with _FlopCount(network) as one:
+                network.fine(
+                    torch.empty(1, config.in_channels, side, side, side),
+                    torch.empty(1, config.trunk_channels[0], coarse, coarse, coarse),
+                    number,
+                )
+            block.append(float(one.total))
+    return Costs(float(trunk.total), block, float(trunk.total + fine.total - exit_alone.total))
+
+
+class _FlopCount:
+    """Adds up two operations for each multiply-add of convolutions and attention run inside the context."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self.network, self.total = network, 0
+        self._handles: list[torch.utils.hooks.RemovableHandle] = []
+
+    def __enter__(self) -> _FlopCount:
+        for module in self.network.modules():
+            if isinstance(module, (nn.Conv3d, nn.ConvTranspose3d, BlockSparseAttention)):
+                self._handles.append(module.register_forward_hook(self._count))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+    def _count(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        if isinstance(module, BlockSparseAttention):
+            self.total += module.flops(inputs[0][0, 0].numel()) * inputs[0].shape[0]
+        elif isinstance(module, nn.ConvTranspose3d):
+            self.total += 2 * module.weight[0].numel() * inputs[0][0].numel() * inputs[0].shape[0]
+        elif isinstance(module, nn.Conv3d):
+            self.total += 2 * module.weight[0].numel() * output.numel()

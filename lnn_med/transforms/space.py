@@ -1,0 +1,177 @@
+"""Model space: nearest canonical axes, one spacing, one box; and the way back into the scan's own grid.
+
+The grid keeps the scan's own axes (permuted and flipped to RAS, never rotated), so that resampling is one
+small matrix per axis: linear interpolation when going finer, a triangle filter as wide as the coarser voxel
+when going coarser (no aliasing). On equal grids the matrices are identities, so labels survive unchanged.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation, ornt_transform
+from numpy.typing import NDArray
+
+from lnn_med import geometry
+from lnn_med.volume import Affine, Volume
+
+Array = NDArray[np.float32]
+Shape = tuple[int, int, int]
+RAS = np.array([[0.0, 1.0], [1.0, 1.0], [2.0, 1.0]])
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One axis of the model grid in canonical source indices: sample n lies at `start + n * step`."""
+
+    source_size: int
+    size: int
+    start: float
+    step: float
+
+    def to_model(self) -> Array:
+        """Weights (size, source_size) that carry source values onto the model axis."""
+        return _weights(self.start + self.step * np.arange(self.size), self.source_size, self.step)
+
+    def to_source(self) -> Array:
+        """Weights (source_size, size) that carry model values back; edge values continue outwards."""
+        positions = (np.arange(self.source_size) - self.start) / self.step
+        inside = np.clip(positions, 0, self.size - 1)
+        return _weights(inside, self.size, 1.0 / self.step)
+
+
+@dataclass(frozen=True)
+class Placement:
+    """How a scan lies in model space; every method is a pure function of these numbers."""
+
+    source_shape: Shape
+    source_affine: Affine
+    axes: tuple[Axis, Axis, Axis]
+
+    @property
+    def shape(self) -> Shape:
+        """Shape of the model grid (I, J, K), axes towards R, A, S."""
+        i, j, k = (axis.size for axis in self.axes)
+        return i, j, k
+
+    @property
+    def affine(self) -> Affine:
+        """Affine of the model grid: model index to RAS mm."""
+        canonical = self.source_affine @ inv_ornt_aff(self._orientation, self.source_shape)
+        steps = np.diag([axis.step for axis in self.axes] + [1.0])
+        steps[:3, 3] = [axis.start for axis in self.axes]
+        return canonical @ steps
+
+    def to_model(self, data: NDArray[np.generic]) -> Array:
+        """Carry source values (I, J, K) onto the model grid; outside the scan they are 0."""
+        canonical = apply_orientation(data, self._orientation).astype(np.float32, copy=False)
+        return apply_axes(canonical, [axis.to_model() for axis in self.axes])
+
+    def labels_to_model(self, labels: NDArray[np.integer]) -> NDArray[np.integer]:
+        """Carry a label map (I, J, K) onto the model grid: each model voxel takes its nearest source voxel."""
+        result = np.asarray(apply_orientation(labels, self._orientation))
+        for number, axis in enumerate(self.axes):
+            nearest = np.rint(axis.start + axis.step * np.arange(axis.size)).astype(int)
+            taken = result.take(np.clip(nearest, 0, axis.source_size - 1), axis=number)
+            outside = (nearest < 0) | (nearest >= axis.source_size)
+            result = np.where(outside.reshape([-1 if n == number else 1 for n in range(3)]), 0, taken)
+        return result.astype(labels.dtype)
+
+    def labels_to_source(self, labels: NDArray[np.integer], outside: int = 0) -> NDArray[np.integer]:
+        """Carry a model label map back: each source voxel takes its nearest model voxel, or `outside`."""
+        result = labels
+        for number, axis in enumerate(self.axes):
+            nearest = np.rint((np.arange(axis.source_size) - axis.start) / axis.step).astype(int)
+            taken = result.take(np.clip(nearest, 0, axis.size - 1), axis=number)
+            beyond = (nearest < 0) | (nearest >= axis.size)
+            result = np.where(beyond.reshape([-1 if n == number else 1 for n in range(3)]), outside, taken)
+        return self.from_canonical(result.astype(labels.dtype))
+
+    def canonical_inside(self) -> tuple[slice, slice, slice]:
+        """Box of canonical source voxels whose centres lie within the model grid (half a voxel tolerance)."""
+        slices = []
+        for axis in self.axes:
+            positions = (np.arange(axis.source_size) - axis.start) / axis.step
+            inside = np.flatnonzero((positions >= -0.5) & (positions <= axis.size - 0.5))
+            slices.append(slice(int(inside[0]), int(inside[-1]) + 1) if inside.size else slice(0, 0))
+        i, j, k = slices
+        return i, j, k
+
+    def from_canonical(self, data: NDArray[np.generic]) -> NDArray[np.generic]:
+        """Permute and flip an array from canonical RAS order to the scan's own order."""
+        back = ornt_transform(RAS, self._orientation)
+        return np.ascontiguousarray(apply_orientation(data, back))
+
+    @property
+    def canonical_shape(self) -> Shape:
+        """Shape of the scan after its axes were put into RAS order."""
+        i, j, k = (axis.source_size for axis in self.axes)
+        return i, j, k
+
+    @property
+    def _orientation(self) -> NDArray[np.float64]:
+        return io_orientation(self.source_affine)
+
+
+def place(
+    volume: Volume,
+    spacing_mm: float | tuple[float, float, float],
+    centre_mm: NDArray[np.float64] | None = None,
+    shape: Shape | None = None,
+) -> Placement:
+    """Lay a model grid over a scan.
+
+    Args:
+        volume: the scan.
+        spacing_mm: spacing of the model grid along R, A, S, mm.
+        centre_mm: world position of the middle of the grid, RAS mm; the scan's middle when None.
+        shape: model grid shape; the smallest that covers the scan when None.
+    """
+    spacings = (spacing_mm,) * 3 if isinstance(spacing_mm, (int, float)) else spacing_mm
+    orientation = io_orientation(volume.affine)
+    canonical_affine = volume.affine @ inv_ornt_aff(orientation, volume.shape)
+    order = np.argsort(orientation[:, 0])
+    sizes = np.array(volume.shape)[order]
+    source_spacing = np.array(geometry.spacing_mm(canonical_affine))
+    middle = (
+        (sizes - 1) / 2 if centre_mm is None else geometry.mm_to_voxel(canonical_affine, np.asarray(centre_mm))
+    )
+    axes = []
+    for number in range(3):
+        step = spacings[number] / source_spacing[number]
+        size = shape[number] if shape else max(1, int(np.ceil(sizes[number] / step - 1e-6)))
+        start = float(middle[number] - (size - 1) / 2 * step)
+        if abs(step - 1) < 1e-6 and abs(start - round(start)) < 1e-4:  # equal grids stay exactly equal
+            step, start = 1.0, float(round(start))
+        axes.append(Axis(int(sizes[number]), int(size), start, float(step)))
+    return Placement(volume.shape, volume.affine, (axes[0], axes[1], axes[2]))
+
+
+def crop_to(placement: Placement, box: tuple[slice, slice, slice], multiple: int, minimum: int) -> Placement:
+    """The placement whose grid covers `box` of the model grid, grown evenly to a multiple of `multiple`."""
+    axes = []
+    for axis, part in zip(placement.axes, box, strict=True):
+        length = part.stop - part.start
+        size = max(minimum, -(-length // multiple) * multiple)
+        first = part.start - (size - length) // 2
+        axes.append(Axis(axis.source_size, size, axis.start + first * axis.step, axis.step))
+    return Placement(placement.source_shape, placement.source_affine, (axes[0], axes[1], axes[2]))
+
+
+def apply_axes(data: Array, weights: list[Array]) -> Array:
+    """Multiply each axis of (I, J, K) by its matrix (new, old)."""
+    first, second, third = weights
+    result = np.tensordot(data, third, axes=(2, 1))  # (I, J, K')
+    result = np.tensordot(first, result, axes=(1, 0))  # (I', J, K')
+    return np.ascontiguousarray(np.einsum("bj,ajk->abk", second, result, optimize=True), dtype=np.float32)
+
+
+def _weights(positions: NDArray[np.float64], size: int, step: float) -> Array:
+    """Triangle-filter weights (len(positions), size) at fractional source indices; rows far outside are 0."""
+    width = max(1.0, step)
+    distance = np.abs(positions[:, None] - np.arange(size)[None, :]) / width
+    weights = np.clip(1.0 - distance, 0.0, None)
+    total = weights.sum(axis=1, keepdims=True)
+    inside = (positions[:, None] > -0.5 - 1e-6) & (positions[:, None] < size - 0.5 + 1e-6)
+    return np.where(inside & (total > 0), weights / np.where(total > 0, total, 1), 0).astype(np.float32)
