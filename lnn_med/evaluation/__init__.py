@@ -1,0 +1,1 @@
+"""How good predictions are against references: metrics per structure, intervals over patients."""
