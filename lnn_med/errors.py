@@ -43,6 +43,9 @@ class Code(str, Enum):
     SERIES = "E_SERIES"
     NOTFOUND = "E_NOTFOUND"
     FORMAT = "E_FORMAT"
+    HASH = "E_HASH"
+    NETWORK = "E_NETWORK"
+    TERMS = "E_TERMS"
     CONFIG = "E_CONFIG"
     DEPENDENCY = "E_DEPENDENCY"
 
@@ -105,6 +108,9 @@ _REMEDIES = {
     Code.SERIES: "Choose the series with --series UID; the table shows what was found.",
     Code.NOTFOUND: "Check the path.",
     Code.FORMAT: "Give a NIfTI file, a DICOM file, or a folder or zip of DICOM files.",
+    Code.HASH: "Fetch the file again; if it differs again, ask its publisher, for it is not the known one.",
+    Code.NETWORK: "Check the connection and run the same command again; it goes on where it stopped.",
+    Code.TERMS: "Accept the publisher's terms on the page that is named and download the files there.",
     Code.CONFIG: "Correct the configuration value that is named.",
     Code.DEPENDENCY: "Install the extra that is named.",
 }

@@ -1,0 +1,204 @@
+"""The command line of the data tools; the same rules as `lnn-med`.
+
+Exit codes: 0 done; 2 done in part (a connection failed, files are damaged); 3 wrong input or configuration;
+130 interrupted, the same command goes on.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lnn_med.console import console, describe_error, set_up_logging, show_error, show_json, show_table
+from lnn_med.errors import Code, InputError, LnnMedError
+
+DONE, SOME_FAILED, REFUSED, INTERRUPTED = 0, 2, 3, 130
+
+app = typer.Typer(
+    name="lnn-data",
+    help="Data sets and scans: list and fetch public data, verify files, convert DICOM to NIfTI.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, for machines.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log each step on stderr.")]
+Series = Annotated[str | None, typer.Option(help="SeriesInstanceUID, when there are several.", metavar="UID")]
+
+
+@app.command("list", epilog="Example:\n\n`lnn-data list`")
+def list_datasets(as_json: Json = False) -> int:
+    """Show the data sets in the catalogue: licence, size and how they are checked."""
+    from data_tools.catalogue import load_catalogue
+
+    datasets = load_catalogue().values()
+    if as_json:
+        from dataclasses import asdict
+
+        show_json([asdict(dataset) for dataset in datasets])
+        return DONE
+    for dataset in datasets:
+        size = f"{dataset.size_bytes / 1e6:.0f} MB" if dataset.size_bytes else "size not published"
+        text = console()
+        text.print(f"[bold]{dataset.name}[/bold]  {dataset.title}")
+        text.print(f"  licence  {dataset.licence}", markup=False)
+        text.print(f"  page     {dataset.page}", markup=False)
+        if dataset.registration:
+            text.print(f"  access   after registration at {dataset.registration}", markup=False)
+        else:
+            checks = ", ".join(f"{file.name}: {file.hash_state}" for file in dataset.files)
+            text.print(f"  access   lnn-data fetch {dataset.name} ({size}; hash {checks})", markup=False)
+    return DONE
+
+
+@app.command(
+    epilog="Example:\n\n`lnn-data fetch msd-hippocampus`\n\n`lnn-data fetch ixi-t1 -o /big/disk/ixi`"
+)
+def fetch(
+    name: Annotated[str, typer.Argument(help="A name from `lnn-data list`.")],
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder; default data/NAME.")] = None,
+    as_json: Json = False,
+    verbose: Verbose = False,
+) -> int:
+    """Download, verify and unpack a data set; the same command goes on after an interruption."""
+    set_up_logging(verbose)
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from data_tools import catalogue
+    from data_tools.fetch import fetch as fetch_dataset
+
+    dataset = catalogue.find(name)
+    folder = out or Path("data") / name
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    screen = Console(stderr=True)
+    with Progress(*columns, console=screen, transient=True, disable=as_json or not screen.is_terminal) as bar:
+        task = bar.add_task(name, total=None)
+        outcome = fetch_dataset(
+            dataset, folder, progress=lambda done, total: bar.update(task, completed=done, total=total)
+        )
+    if as_json:
+        files = [{"url": got.url, "sha256": got.sha256, "checked": got.checked} for got in outcome.fetched]
+        show_json({"out": str(folder), "files": outcome.files, "fetched": files})
+        return DONE
+    text = console()
+    for got in outcome.fetched:
+        against = "published hash" if got.checked != "not published" else "no hash is published; recorded now"
+        text.print(f"{got.path.name}  sha256 {got.sha256}  ({against})", markup=False)
+    state = "fetched" if outcome.fetched else "already there and intact"
+    text.print(f"{folder}: {outcome.files} files, {state}. Licence: {dataset.licence}", markup=False)
+    text.print(f"Cite: {dataset.citation}", markup=False)
+    return DONE
+
+
+@app.command(epilog="Example:\n\n`lnn-data verify data/msd-hippocampus`")
+def verify(
+    folder: Annotated[Path, typer.Argument(help="A fetched data set, or any folder with SHA256SUMS.")],
+    record: Annotated[bool, typer.Option("--record", help="Write the hashes of what is there now.")] = False,
+    as_json: Json = False,
+) -> int:
+    """Compare the files of a folder with its list of hashes; exit code 2 when some differ."""
+    from dataclasses import asdict
+
+    from data_tools.hashes import SUMS, check_sums, write_sums
+
+    if record:
+        if (folder / SUMS).exists():
+            raise InputError(Code.STORAGE, f"{SUMS} is there already; remove it first to record anew.")
+        count = write_sums(folder)
+        if as_json:
+            show_json({"folder": str(folder), "recorded": count})
+        else:
+            console().print(f"{folder}: {count} hashes recorded in {SUMS}.", markup=False)
+        return DONE
+    found = check_sums(folder)
+    if as_json:
+        show_json({"folder": str(folder), "intact": found.is_intact, **asdict(found)})
+    else:
+        text = console()
+        for state, names in (("missing", found.missing), ("changed", found.changed), ("extra", found.extra)):
+            for path in names:
+                text.print(f"{state}  {path}", markup=False)
+        verdict = "intact" if found.is_intact else "DAMAGED"
+        text.print(f"{folder}: {found.checked} files listed, {verdict}.", markup=False)
+    return DONE if found.is_intact else SOME_FAILED
+
+
+@app.command(epilog="Example:\n\n`lnn-data convert dicom_folder scan.nii.gz`")
+def convert(
+    scan: Annotated[Path, typer.Argument(help="NIfTI file, DICOM file, or folder or zip of DICOM files.")],
+    out: Annotated[Path, typer.Argument(help="NIfTI file to write, .nii or .nii.gz.")],
+    series: Series = None,
+    as_json: Json = False,
+    verbose: Verbose = False,
+) -> int:
+    """Convert a scan to NIfTI; refuses when several series fit and none is named."""
+    set_up_logging(verbose)
+    from data_tools import convert as converter
+
+    volume = converter.convert(scan, out, series)
+    summary = {
+        "out": str(out),
+        "shape": list(volume.shape),
+        "spacing_mm": [round(step, 6) for step in volume.spacing_mm],
+        "orientation": volume.orientation,
+        "warnings": [{"code": found.code.value, "message": found.message} for found in volume.findings],
+    }
+    if as_json:
+        show_json(summary)
+        return DONE
+    text = console()
+    shape, spacing = (" x ".join(f"{value:g}" for value in summary[key]) for key in ("shape", "spacing_mm"))
+    text.print(f"{out}: {shape} voxels of {spacing} mm, {volume.orientation}", markup=False)
+    for found in volume.findings:
+        text.print(f"{found.code.value}: {found.message}", markup=False)
+    return DONE
+
+
+@app.command(epilog="Example:\n\n`lnn-data series dicom_folder`")
+def series(
+    folder: Annotated[Path, typer.Argument(help="Folder, zip or file with DICOM images.")],
+    as_json: Json = False,
+    verbose: Verbose = False,
+) -> int:
+    """Show which DICOM series a folder holds and which of them can be measured."""
+    set_up_logging(verbose)
+    from data_tools import convert as converter
+
+    rows = converter.series_table(folder)
+    if as_json:
+        show_json(rows)
+        return DONE
+    columns = tuple(rows[0]) if rows else ()
+    show_table(console(), "", columns, [[row[column] for column in columns] for row in rows])
+    return DONE
+
+
+def main() -> None:
+    """Run the command line and leave with its exit code."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command; returns the exit code instead of leaving."""
+    as_json = "--json" in arguments
+    usage_error: type[Exception] = typer.BadParameter.__mro__[1]  # typer vendors click in some versions
+    try:
+        return int(app(arguments, prog_name="lnn-data", standalone_mode=False) or DONE)
+    except (KeyboardInterrupt, typer.Abort):
+        print("Interrupted; run the same command again to go on.", file=sys.stderr)
+        return INTERRUPTED
+    except typer.Exit as stop:
+        return int(stop.exit_code)
+    except usage_error as error:
+        words = error.format_message() if hasattr(error, "format_message") else str(error)
+        print(f"{words} See lnn-data --help.", file=sys.stderr)
+        return REFUSED
+    except LnnMedError as error:
+        show_error(error, as_json)
+        return SOME_FAILED if describe_error(error)["code"] == Code.NETWORK.value else REFUSED
