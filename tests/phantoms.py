@@ -25,7 +25,7 @@ def phantom(
     spacing_mm: tuple[float, float, float] = SPACING_MM,
     tilt_deg: tuple[float, float, float] = TILT_DEG,
 ) -> Volume:
-    """A head (ellipsoid of unequal axes, with a brain and a nose) and one bright marker on the patient's left.
+    """A head (unequal ellipsoid with a brain and a nose) and one bright marker on the patient's left.
 
     Returns float32 whole numbers up to 1000, so that int16 holds them exactly; nearest axis codes are RAS.
     """
@@ -59,7 +59,7 @@ def reordered(volume: Volume, codes: str) -> Volume:
 
 
 def mirrored(volume: Volume) -> Volume:
-    """The patient's left and right exchanged: the values are flipped along the axis nearest to x, the grid stays."""
+    """The patient's left and right exchanged: values flip along the axis nearest to x, the grid stays."""
     axis = int(np.argmax(geometry.orientation_of(volume.affine)[:, 0] == 0))
     return volume.with_data(np.flip(volume.data, axis).copy())
 

@@ -30,8 +30,9 @@ _MAX_COMMENT_BYTES = 65_535
 _ZIP64_BYTES = 56 + 20  # ZIP64 end record and its locator, right before the end record
 _ZIP64_RECORD_MAGIC = b"PK\x06\x06"
 
-# ValueError: names that are not the UTF-8 they claim to be, offsets before the file.
-_BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, struct.error, ValueError, NotImplementedError)
+_BROKEN_ZIP = (
+    zipfile.BadZipFile, zlib.error, EOFError, struct.error, UnicodeDecodeError, NotImplementedError,
+)  # fmt: skip
 
 
 def unpack(zip_path: Path, into: Path) -> None:
@@ -45,12 +46,10 @@ def unpack(zip_path: Path, into: Path) -> None:
     with open_regular(Path(zip_path)) as file:
         _check_directory_size(file)
         try:
-            with zipfile.ZipFile(file) as archive:
+            with _opened(file) as archive:
                 zip_bytes = os.fstat(file.fileno()).st_size
                 entries = _checked_entries(archive, zip_bytes)
                 _write(archive, entries, Path(into), zip_bytes)
-        except InputError:
-            raise
         except _BROKEN_ZIP as error:
             raise InputError(Code.ARCHIVE, f"The zip is broken ({type(error).__name__}).") from error
 
@@ -76,6 +75,13 @@ def _check_directory_size(file: BinaryIO) -> None:
         directory_bytes = struct.unpack_from("<Q", tail, zip64 + 40)[0]
     if directory_bytes > LIMITS.archive_entries * (_DIRECTORY_ENTRY_BYTES + _MEAN_NAME_BYTES):
         raise InputError(Code.BOMB, f"The zip's directory has {directory_bytes:,} bytes.")
+
+
+def _opened(file: BinaryIO) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(file)
+    except ValueError as error:  # offsets that lead to before the file
+        raise zipfile.BadZipFile from error
 
 
 def _checked_entries(archive: zipfile.ZipFile, zip_bytes: int) -> list[zipfile.ZipInfo]:
@@ -130,10 +136,13 @@ def _check_collisions(entries: list[zipfile.ZipInfo]) -> None:
 def _check_overlap(entries: list[zipfile.ZipInfo], directory_start: int) -> None:
     """Refuse entries that share bytes: the trick by which a small zip unpacks to petabytes."""
     ordered = sorted(entries, key=lambda entry: entry.header_offset)
-    starts = [entry.header_offset for entry in ordered[1:]] + [directory_start]
-    for entry, next_start in zip(ordered, starts, strict=True):
-        if entry.header_offset + _LOCAL_HEADER_BYTES + entry.compress_size > next_start:
+    free_from = 0
+    for entry in ordered:
+        if entry.header_offset < free_from:
             raise InputError(Code.BOMB, "The zip holds entries that overlap.")
+        free_from = entry.header_offset + _LOCAL_HEADER_BYTES + entry.compress_size
+    if free_from > directory_start:
+        raise InputError(Code.ARCHIVE, "The zip holds an entry that runs into its directory.")
 
 
 def _check_total(inflated_bytes: int, zip_bytes: int) -> None:
