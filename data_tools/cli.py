@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
-from lnn_med.console import console, describe_error, set_up_logging, show_error, show_json, show_table
-from lnn_med.errors import Code, InputError, LnnMedError
+from lnn_med.console import console, set_up_logging, show_error, show_json, show_table
+from lnn_med.errors import Code, ConfigError, InputError, LnnMedError
 
 DONE, SOME_FAILED, REFUSED, INTERRUPTED = 0, 2, 3, 130
+UsageError: type[Exception] = typer.BadParameter.__mro__[1]  # typer vendors click in some versions
 
 app = typer.Typer(
     name="lnn-data",
@@ -179,26 +180,25 @@ def series(
     return DONE
 
 
-def main() -> None:
-    """Run the command line and leave with its exit code."""
+def main() -> NoReturn:
+    """Entry point of `lnn-data`."""
     sys.exit(run(sys.argv[1:]))
 
 
 def run(arguments: list[str]) -> int:
-    """Run one command; returns the exit code instead of leaving."""
+    """Run one command line and give its exit code; errors are said in one line on stderr."""
+    arguments = arguments or ["--help"]
     as_json = "--json" in arguments
-    usage_error: type[Exception] = typer.BadParameter.__mro__[1]  # typer vendors click in some versions
     try:
-        return int(app(arguments, prog_name="lnn-data", standalone_mode=False) or DONE)
+        return int(app(args=arguments, prog_name="lnn-data", standalone_mode=False) or DONE)
     except (KeyboardInterrupt, typer.Abort):
-        print("Interrupted; run the same command again to go on.", file=sys.stderr)
+        print("Interrupted. Run the same command again.", file=sys.stderr)
         return INTERRUPTED
-    except typer.Exit as stop:
-        return int(stop.exit_code)
-    except usage_error as error:
-        words = error.format_message() if hasattr(error, "format_message") else str(error)
-        print(f"{words} See lnn-data --help.", file=sys.stderr)
+    except UsageError as error:
+        message = error.format_message() if hasattr(error, "format_message") else str(error)
+        show_error(ConfigError(f"{message} See: lnn-data --help."), as_json)
         return REFUSED
-    except LnnMedError as error:
+    except (LnnMedError, MemoryError) as error:
         show_error(error, as_json)
-        return SOME_FAILED if describe_error(error)["code"] == Code.NETWORK.value else REFUSED
+        is_passing = isinstance(error, InputError) and error.code is Code.NETWORK
+        return SOME_FAILED if is_passing else REFUSED
