@@ -1,0 +1,168 @@
+"""A bundle: weights, what they expect, what they give, and the hashes that prove it is the same one.
+
+    <name>/weights.safetensors  bundle.yaml  model_card.md  calibration.json  SHA256SUMS
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from lnn_med import config as configuration
+from lnn_med.errors import Code, ConfigError, InputError
+from lnn_med.inference.model_space import ModelSpaceConfig
+from lnn_med.models.lnn import LNN, LNNConfig
+
+SHIPPED = Path(__file__).parents[1] / "bundles"
+WEIGHTS, DESCRIPTION, CARD, CALIBRATION, SUMS = (
+    "weights.safetensors",
+    "bundle.yaml",
+    "model_card.md",
+    "calibration.json",
+    "SHA256SUMS",
+)
+
+
+@dataclass(frozen=True)
+class Label:
+    """One structure: the integer the network gives, its name, and the data set's integers it was grouped from."""
+
+    index: int
+    name: str
+    sources: tuple[int, ...]
+
+    @property
+    def side(self) -> str | None:
+        """ "L", "R" or None, read from the name's parts."""
+        parts = self.name.split("_")
+        return next((part for part in parts if part in ("L", "R")), None)
+
+
+@dataclass(frozen=True)
+class BundleInfo:
+    """Content of bundle.yaml."""
+
+    name: str
+    version: str
+    job: str
+    network: LNNConfig
+    space: ModelSpaceConfig
+    labels: tuple[Label, ...]
+    data: dict[str, Any] = field(default_factory=dict)  # name, licence, citation
+    split: dict[str, Any] = field(default_factory=dict)  # train, val, calibration: case names
+    metrics: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A verified bundle; `network()` builds its weights in memory."""
+
+    path: Path
+    info: BundleInfo
+    weights_sha256: str
+    calibration: dict[str, Any]
+
+    def network(self) -> LNN:
+        """The network in evaluation mode, float32, on the CPU.
+
+        Raises:
+            InputError: E_MODEL when the weights do not fit the description or hold non-finite values.
+        """
+        network = LNN(self.info.network)
+        try:
+            weights = load_file(self.path / WEIGHTS)
+            network.load_state_dict({name: value.float() for name, value in weights.items()})
+        except (SafetensorError, RuntimeError, ValueError) as error:
+            raise InputError(
+                Code.MODEL, f"{self.info.name}: the weights do not fit the description ({type(error).__name__})."
+            ) from error
+        if not all(bool(value.isfinite().all()) for value in network.state_dict().values()):
+            raise InputError(Code.MODEL, f"{self.info.name}: the weights hold values that are not finite.")
+        return network.eval()
+
+    @property
+    def label_names(self) -> dict[int, str]:
+        """Integer to structure name."""
+        return {label.index: label.name for label in self.info.labels}
+
+
+def mirror_table(labels: tuple[Label, ...]) -> NDArray[np.int64]:
+    """(classes,) index of each label's partner on the other side; itself when it has none."""
+    by_name = {label.name: label.index for label in labels}
+    table = np.arange(1 + max(label.index for label in labels))
+    for label in labels:
+        parts = [{"L": "R", "R": "L"}.get(part, part) for part in label.name.split("_")]
+        table[label.index] = by_name.get("_".join(parts), label.index)
+    return table
+
+
+def list_bundles(folder: Path = SHIPPED) -> list[str]:
+    """Names of the bundles in a folder, sorted."""
+    return sorted(path.parent.name for path in folder.glob(f"*/{DESCRIPTION}"))
+
+
+def load_bundle(name_or_path: str | Path) -> Bundle:
+    """Find a shipped bundle by name, or one at a path, and check its hashes.
+
+    Raises:
+        ConfigError: no such bundle.
+        InputError: E_MODEL when a file is missing or does not match SHA256SUMS.
+    """
+    path = SHIPPED / str(name_or_path) if str(name_or_path) in list_bundles() else Path(name_or_path)
+    if not (path / DESCRIPTION).is_file():
+        known = ", ".join(list_bundles()) or "none"
+        raise ConfigError(f"No bundle `{Path(name_or_path).name}`. Shipped bundles: {known}.")
+    sums = _read_sums(path)
+    for name in (WEIGHTS, DESCRIPTION):
+        if name not in sums:
+            raise InputError(Code.MODEL, f"{path.name}: {name} is not listed in {SUMS}.")
+    for name, expected in sums.items():
+        if not (path / name).is_file() or file_sha256(path / name) != expected:
+            raise InputError(Code.MODEL, f"{path.name}: {name} is missing or does not match {SUMS}.")
+    info = configuration.build(BundleInfo, configuration.load_yaml(path / DESCRIPTION), where="bundle.")
+    calibration = json.loads((path / CALIBRATION).read_text()) if (path / CALIBRATION).is_file() else {}
+    return Bundle(path, info, sums[WEIGHTS], calibration)
+
+
+def save_bundle(path: Path, info: BundleInfo, network: LNN, card: str, calibration: dict[str, Any]) -> Bundle:
+    """Write a bundle and its hashes; files are replaced one by one, SHA256SUMS last."""
+    path.mkdir(parents=True, exist_ok=True)
+    temporary = path / f".{WEIGHTS}.{os.getpid()}"
+    save_file({name: value.contiguous().cpu() for name, value in network.state_dict().items()}, temporary)
+    os.replace(temporary, path / WEIGHTS)
+    values = configuration.as_dict(info)
+    values["labels"] = [configuration.as_dict(label) for label in info.labels]
+    (path / DESCRIPTION).write_text(
+        yaml.safe_dump(values, sort_keys=False, width=110, default_flow_style=None), encoding="utf-8"
+    )
+    (path / CARD).write_text(card, encoding="utf-8")
+    (path / CALIBRATION).write_text(json.dumps(calibration, indent=1) + "\n", encoding="utf-8")
+    names = (WEIGHTS, DESCRIPTION, CARD, CALIBRATION)
+    (path / SUMS).write_text("".join(f"{file_sha256(path / name)}  {name}\n" for name in names))
+    return load_bundle(path)
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _read_sums(path: Path) -> dict[str, str]:
+    if not (path / SUMS).is_file():
+        raise InputError(Code.MODEL, f"{path.name}: {SUMS} is missing.")
+    lines = [line.split() for line in (path / SUMS).read_text().splitlines() if line.strip()]
+    if any(len(line) != 2 or Path(line[1]).name != line[1] for line in lines):
+        raise InputError(Code.MODEL, f"{path.name}: {SUMS} is not a list of hashes and file names.")
+    return {name: digest for digest, name in lines}

@@ -1,0 +1,1 @@
+"""Training loop around the same line that prediction uses."""

@@ -1,0 +1,34 @@
+"""The run's log as a picture."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+
+def draw_curve(log: Path, picture: Path) -> None:
+    """Draw losses and validation Dice over steps from a log.jsonl into a PNG."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    rows = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines() if line.strip()]
+    losses = [row for row in rows if "exit_1" in row]
+    scores = [row for row in rows if "validation" in row]
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.5), layout="constrained")
+    for name in sorted({key for row in losses for key in row if key.startswith("exit_")}):
+        points = [(row["step"], row[name]) for row in losses if name in row]
+        left.plot(*zip(*points, strict=True), label=name.replace("_", " "), linewidth=0.8)
+    left.set(xlabel="step", ylabel="loss (cross-entropy + 1 - Dice)")
+    left.legend()
+    if scores:
+        steps = [row["step"] for row in scores]
+        for number in range(len(scores[0]["validation"]["dice_exits"])):
+            values = [row["validation"]["dice_exits"][number] for row in scores]
+            right.plot(steps, values, marker="o", label=f"exit {number + 1}")
+        right.plot(steps, [row["validation"]["dice_auto"] for row in scores], "k--", label="gates")
+        right.legend()
+    right.set(xlabel="step", ylabel="validation Dice")
+    figure.savefig(picture, dpi=110)
+    plt.close(figure)

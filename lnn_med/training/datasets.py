@@ -1,0 +1,160 @@
+"""Cases in model space, held in memory, and the random variants that a step sees."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from lnn_med.errors import ConfigError
+from lnn_med.inference.bundle import Label, mirror_table
+from lnn_med.inference.model_space import ModelSpaceConfig, into_model_space
+from lnn_med.io.nifti import read_nifti
+from lnn_med.transforms import augment
+from lnn_med.transforms.augment import AugmentConfig
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where the cases are and how they are split; paths are relative to `root`.
+
+    `block` consecutive cases (in the order of their names) stay together, because neighbours may be one person.
+    """
+
+    root: str
+    images: str = "imagesTr"
+    labels: str = "labelsTr"
+    folds: int = 5
+    fold: int = 0  # this fold validates
+    block: int = 1  # cases with neighbouring names that stay in one fold
+    calibration: int = 0  # cases of the training folds that no weight ever sees
+    seed: int = 2024
+
+
+class Case(NamedTuple):
+    """One case in model space: image float16 (I, J, K), labels uint8 (I, J, K)."""
+
+    name: str
+    image: Tensor
+    labels: Tensor
+
+
+class Split(NamedTuple):
+    """Case names of a split."""
+
+    train: list[str]
+    val: list[str]
+    calibration: list[str]
+
+
+def case_names(config: DataConfig) -> list[str]:
+    """Names of the cases that have both image and label file, sorted."""
+    root = Path(config.root).expanduser()
+    images = root / config.images
+    if not images.is_dir():
+        raise ConfigError(f"data.root: no folder `{config.images}` in `{config.root}`. Fetch it with lnn-data fetch.")
+    names = sorted(f.name for f in images.glob("*.nii*") if not f.name.startswith("."))
+    return [name.removesuffix(".gz").removesuffix(".nii") for name in names if (root / config.labels / name).exists()]
+
+
+def split_cases(names: list[str], config: DataConfig) -> Split:
+    """Deal blocks of neighbouring names to folds; fold `config.fold` validates."""
+    blocks = [names[n : n + config.block] for n in range(0, len(names), config.block)]
+    order = np.random.default_rng(config.seed).permutation(len(blocks))
+    fold_of = {int(block): place % config.folds for place, block in enumerate(order)}
+    val = [name for n, block in enumerate(blocks) if fold_of[n] == config.fold for name in block]
+    rest = [block for place in order if fold_of[int(place)] != config.fold for block in [blocks[int(place)]]]
+    calibration: list[str] = []
+    while len(calibration) < config.calibration:
+        calibration += rest.pop()
+    train = sorted(name for block in rest for name in block)
+    return Split(train, sorted(val), sorted(calibration))
+
+
+def load_cases(
+    config: DataConfig, names: list[str], space: ModelSpaceConfig, labels: tuple[Label, ...]
+) -> list[Case]:
+    """Read cases into model space, several at a time."""
+    root = Path(config.root).expanduser()
+    table = source_table(labels)
+
+    def load(name: str) -> Case:
+        path = next(p for p in (root / config.images / f"{name}{end}" for end in (".nii.gz", ".nii")) if p.exists())
+        volume = read_nifti(path)
+        reference = read_nifti(root / config.labels / path.name)
+        seen = into_model_space(volume, space)
+        grouped = table[reference.data.astype(np.int64)]
+        return Case(
+            name,
+            torch.from_numpy(seen.image).half(),
+            torch.from_numpy(seen.placement.labels_to_model(grouped).astype(np.uint8)),
+        )
+
+    with ThreadPoolExecutor(2) as pool:
+        return list(pool.map(load, names))
+
+
+def source_table(labels: tuple[Label, ...]) -> np.ndarray:
+    """Lookup from the data set's integers to label indices, (65536,) uint8; unknown integers become 0."""
+    table = np.zeros(65536, dtype=np.uint8)
+    for label in labels:
+        table[list(label.sources)] = label.index
+    return table
+
+
+class Item(NamedTuple):
+    """What a step sees of one case: image (1, *window), labels (*window), spacing ratio (3,), seed."""
+
+    image: Tensor
+    labels: Tensor
+    spacing_ratio: Tensor
+    seed: int
+
+
+class Variants(Dataset[Item]):
+    """Endless random variants; item n is the same in every run with the same seed."""
+
+    def __init__(
+        self,
+        cases: list[Case],
+        labels: tuple[Label, ...],
+        config: AugmentConfig,
+        window: tuple[int, int, int],
+        spacing_mm: float,
+        seed: int,
+        length: int,
+    ) -> None:
+        self.cases, self.config, self.window = cases, config, window
+        self.spacing_mm, self.seed, self.length = spacing_mm, seed, length
+        self.mirror = torch.from_numpy(mirror_table(labels)).long()
+        self.fluid = next((label.index for label in labels if label.name == "CSF"), 0)
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, number: int) -> Item:
+        epoch, place = divmod(number, len(self.cases))
+        order = np.random.default_rng((self.seed, epoch)).permutation(len(self.cases))
+        case = self.cases[int(order[place])]
+        seed = int(np.random.default_rng((self.seed, number, 1)).integers(2**31))
+        chosen = augment.draw(self.config, case.labels, self.spacing_mm, self.window, seed)
+        image, labels, ratio = augment.apply(
+            chosen, case.image.float()[None], case.labels, self.window, self.spacing_mm, self.mirror, self.fluid
+        )
+        return Item(image, labels, ratio, seed)
+
+
+def collate(items: list[Item]) -> Item:
+    """Stack items; seeds become a tensor (B,)."""
+    columns: list[Callable[..., Tensor]] = [torch.stack, torch.stack, torch.stack, torch.tensor]
+    return Item(*(join(list(values)) for join, values in zip(columns, zip(*items, strict=True), strict=True)))  # type: ignore[arg-type]

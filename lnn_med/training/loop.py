@@ -1,0 +1,304 @@
+"""The training loop: resumable, averaged, validated, on one process or under torchrun."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader, Subset
+
+from lnn_med import config as configuration
+from lnn_med.errors import ConfigError
+from lnn_med.inference.bundle import Bundle, BundleInfo, load_bundle, save_bundle
+from lnn_med.models.lnn import LNN
+from lnn_med.training.card import model_card
+from lnn_med.training.datasets import Item, Variants, case_names, collate, load_cases, split_cases
+from lnn_med.training.losses import class_weights, network_loss
+from lnn_med.training.run_config import RunConfig, read_run_config
+from lnn_med.training.schedule import Average, learning_rate, make_optimizer
+from lnn_med.training.validate import validate
+
+logger = logging.getLogger(__name__)
+Progress = Callable[[int, int, dict[str, float]], None]
+
+CHECKPOINT, STATE, LOG, CURVE, CONFIG = "checkpoint.safetensors", "state.json", "log.jsonl", "curve.png", "config.yaml"
+
+
+@dataclass(frozen=True)
+class Team:
+    """The processes that train together; `rank` 0 writes."""
+
+    rank: int
+    size: int
+    device: torch.device
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process writes files."""
+        return self.rank == 0
+
+
+def train(
+    path: Path, run: Path | None = None, overrides: Sequence[str] = (), progress: Progress | None = None
+) -> Bundle | None:
+    """Train from a YAML file; the same call resumes a run that exists.
+
+    Args:
+        path: configuration file, or the name of one that ships (brain-t1, hippocampus-t1).
+        run: folder of the run; `runs/<name>` when None.
+        overrides: `key=value` assignments.
+        progress: called with step, steps and the last losses.
+
+    Returns:
+        The bundle written to `run/bundle` after the last validation; None in processes that do not write.
+
+    Raises:
+        ConfigError: wrong configuration, or the run folder belongs to another one.
+    """
+    config = read_run_config(find_config(path), overrides)
+    folder = run or Path("runs") / config.name
+    team = _join()
+    try:
+        return _Run(config, folder, team).go(progress)
+    finally:
+        if team.size > 1:
+            torch.distributed.destroy_process_group()
+
+
+def find_config(path: Path) -> Path:
+    """A configuration file by path, or a shipped one by name."""
+    shipped = Path(__file__).parent / "configs" / f"{path.name}.yaml"
+    return shipped if not path.is_file() and shipped.is_file() else path
+
+
+def _join() -> Team:
+    """Join the process group that torchrun describes; alone otherwise."""
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    rank = int(os.environ.get("RANK", "0"))
+    cuda = torch.cuda.is_available()
+    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if cuda else torch.device("cpu")
+    if size > 1:
+        torch.distributed.init_process_group("nccl" if cuda else "gloo")
+    return Team(rank, size, device)
+
+
+class _Run:
+    """One run: its data, network, optimiser and files."""
+
+    def __init__(self, config: RunConfig, folder: Path, team: Team) -> None:
+        self.config, self.folder, self.team = config, folder, team
+        if config.schedule.batch % team.size:
+            raise ConfigError(f"schedule.batch {config.schedule.batch} does not divide among {team.size} processes.")
+        torch.manual_seed(config.seed)
+        self._claim_folder()
+        self.split = split_cases(case_names(config.data), config.data)
+        self.train_cases = load_cases(config.data, self.split.train, config.space, config.labels)
+        self.val_cases = load_cases(config.data, self.split.val, config.space, config.labels) if team.leads else []
+        self.network = self._new_network().to(team.device)
+        self.optimizer = make_optimizer(self.network, config.schedule)
+        self.average = Average(self.network, config.schedule.ema)
+        self.weights = class_weights(self._frequency(), config.loss.frequency_power).to(team.device)
+        self.step, self.best = 0, -1.0
+        self._resume()
+
+    def go(self, progress: Progress | None) -> Bundle | None:
+        """Train to the last step or the time limit; returns the bundle."""
+        schedule, started, saved = self.config.schedule, time.monotonic(), time.monotonic()
+        bundle = None
+        wrapped = _Loss(self.network, self.weights, self.config)
+        model = DistributedDataParallel(wrapped, find_unused_parameters=True) if self.team.size > 1 else wrapped
+        for items in self._batches():
+            parts = self._advance(model, items)
+            if progress and self.team.leads:
+                progress(self.step, schedule.steps, parts)
+            minutes = (time.monotonic() - started) / 60
+            stop = self.step >= schedule.steps or 0 < self.config.minutes <= minutes
+            if self.team.leads:
+                if self.step % 20 == 0 or stop:
+                    self._log({"step": self.step, "minutes": round(minutes, 2), **parts})
+                if stop or (time.monotonic() - saved) / 60 > self.config.checkpoint_minutes:
+                    self._save()
+                    saved = time.monotonic()
+                if self.step % self.config.validate_every == 0 or stop:
+                    bundle = self._validate()
+            if stop:
+                break
+        return bundle
+
+    def _advance(self, model: nn.Module, items: Item) -> dict[str, float]:
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.step, self.config.schedule)
+        coarse = self.step < self.config.loss.coarse_share * self.config.schedule.steps
+        loss, parts = model(*(value.to(self.team.device) for value in items), coarse)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.config.schedule.clip)
+        if norm.isfinite():
+            self.optimizer.step()
+        else:
+            logger.warning("step %d: gradient is not finite, skipped", self.step)
+        self.step += 1
+        self.average.update(self.network, self.step)
+        return parts
+
+    def _batches(self) -> DataLoader[Item]:
+        """Batches from the present step on; each process takes its share of every batch."""
+        config, schedule = self.config, self.config.schedule
+        variants = Variants(
+            self.train_cases, config.labels, config.augment, config.window, config.space.spacing_mm,
+            config.seed, schedule.steps * schedule.batch,
+        )  # fmt: skip
+        share = schedule.batch // self.team.size
+        numbers = [
+            step * schedule.batch + self.team.rank * share + n
+            for step in range(self.step, schedule.steps)
+            for n in range(share)
+        ]
+        return DataLoader(
+            Subset(variants, numbers),
+            batch_size=share,
+            num_workers=config.workers,
+            collate_fn=collate,
+            worker_init_fn=_one_thread,
+        )
+
+    def _new_network(self) -> LNN:
+        network = LNN(self.config.network)
+        if self.config.init:
+            kind, _, name = self.config.init.partition(":")
+            if kind != "bundle" or not name:
+                raise ConfigError(f"init is `{self.config.init}`; `bundle:NAME` is needed.")
+            network.load_state_dict(load_bundle(name).network().state_dict())
+        return network
+
+    def _frequency(self) -> Tensor:
+        counts = torch.zeros(len(self.config.labels) + 1, dtype=torch.float64)
+        for case in self.train_cases:
+            counts += torch.bincount(case.labels.flatten().long(), minlength=len(counts))
+        return (counts / counts.sum()).float()
+
+    def _claim_folder(self) -> None:
+        written = self.folder / CONFIG
+        plain = yaml.safe_dump(configuration.as_dict(self.config), sort_keys=False)
+        if written.is_file():
+            if _without_pace(yaml.safe_load(written.read_text())) != _without_pace(yaml.safe_load(plain)):
+                raise ConfigError(f"{self.folder.name}: the run was started with another configuration; name a new folder.")
+        elif self.team.leads:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            written.write_text(plain)
+
+    def _resume(self) -> None:
+        state = self.folder / STATE
+        if not state.is_file():
+            return
+        facts = json.loads(state.read_text())
+        tensors = load_file(self.folder / facts["checkpoint"])
+        self.network.load_state_dict(_strip(tensors, "network."))
+        self.average.load(_strip(tensors, "average."))
+        moments = _strip(tensors, "optimizer.")
+        saved: dict[int, dict[str, Tensor]] = {}
+        for key, value in moments.items():
+            number, _, name = key.partition(".")
+            saved.setdefault(int(number), {})[name] = value
+        current = self.optimizer.state_dict()
+        self.optimizer.load_state_dict({"state": saved, "param_groups": current["param_groups"]})
+        self.step, self.best = facts["step"], facts["best"]
+
+    def _save(self) -> None:
+        """Checkpoint under a new name, then the small file that points at it: whole or not at all."""
+        tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()}
+        tensors |= {f"average.{k}": v for k, v in self.average.state.items()}
+        for number, moments in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{number}.{k}": v for k, v in moments.items() if isinstance(v, Tensor)}
+        name = f"{self.step}-{CHECKPOINT}"
+        save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, self.folder / name)
+        temporary = self.folder / f".{STATE}"
+        temporary.write_text(json.dumps({"step": self.step, "best": self.best, "checkpoint": name}))
+        os.replace(temporary, self.folder / STATE)
+        for old in self.folder.glob(f"*-{CHECKPOINT}"):
+            if old.name != name:
+                old.unlink()
+
+    def _log(self, row: dict[str, Any]) -> None:
+        with (self.folder / LOG).open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(row) + "\n")
+
+    def _validate(self) -> Bundle:
+        """Dice of the averaged weights at every exit on the validation fold; writes the bundle when it improved."""
+        network = LNN(self.config.network).to(self.team.device)
+        network.load_state_dict(self.average.state)
+        result = validate(network, self.val_cases, self.config)
+        self._log({"step": self.step, "validation": result})
+        from lnn_med.training.curve import draw_curve  # matplotlib takes a second
+
+        draw_curve(self.folder / LOG, self.folder / CURVE)
+        target = self.folder / "bundle"
+        if result["dice_full"] <= self.best and target.is_dir():
+            return load_bundle(target)
+        self.best = result["dice_full"]
+        info = BundleInfo(
+            name=self.config.name,
+            version=self.config.version,
+            job=self.config.job,
+            network=self.config.network,
+            space=self.config.space,
+            labels=self.config.labels,
+            data=self.config.about,
+            split=asdict_split(self.split),
+            metrics=result,
+            training={"steps": self.step, "schedule": asdict(self.config.schedule), "init": self.config.init},
+        )
+        return save_bundle(target, info, network.cpu(), model_card(info), calibration={})
+
+
+class _Loss(nn.Module):
+    """Network and loss as one module, so that DDP sees every parameter used in `forward`."""
+
+    def __init__(self, network: LNN, weights: Tensor, config: RunConfig) -> None:
+        super().__init__()
+        self.network, self.config = network, config
+        self.register_buffer("class_weights", weights, persistent=False)
+        self.bf16 = config.bf16 and has_bf16(weights.device)
+
+    def forward(self, image: Tensor, labels: Tensor, ratio: Tensor, seeds: Tensor, coarse: bool) -> Any:
+        with torch.autocast(image.device.type, torch.bfloat16, enabled=self.bf16):
+            return network_loss(
+                self.network, image, labels, ratio, seeds, self.class_weights, self.config.loss, coarse  # type: ignore[arg-type]
+            )
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Whether bf16 arithmetic is fast here: CUDA from Ampere on, CPUs with avx512_bf16 or AMX."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported())
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def asdict_split(split: Any) -> dict[str, list[str]]:
+    """Case names of each part."""
+    return dict(split._asdict())
+
+
+def _one_thread(_: int) -> None:
+    torch.set_num_threads(1)
+
+
+def _strip(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+
+
+def _without_pace(values: dict[str, Any]) -> dict[str, Any]:
+    """Configuration without what may change when a run is resumed: time limit, workers, path of the data."""
+    kept = {k: v for k, v in values.items() if k not in ("minutes", "workers", "checkpoint_minutes")}
+    return {**kept, "data": {k: v for k, v in kept["data"].items() if k != "root"}}

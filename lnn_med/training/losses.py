@@ -1,0 +1,185 @@
+"""Losses of an adaptive-depth network: answers of every exit, agreement with full depth, and the gates' bill.
+
+MONAI's DiceLoss counts classes that are absent from a crop as errors and builds one-hot volumes; with 50
+classes on sampled blocks both hurt, so Dice is computed here over the classes that are present.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from lnn_med.models.adaptive_depth import Blocks, straight_through
+from lnn_med.models.lnn import LNN
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Weights of the terms and what is sampled."""
+
+    blocks: int = 8  # blocks a case whose fine stages are trained in a step
+    coarse_share: float = 0.3  # first share of the steps that train the trunk alone
+    frequency_power: float = 0.5  # cross-entropy weights: class frequency to minus this; 0: equal
+    label_smoothing: float = 0.0
+    distill: float = 0.3  # agreement of early exits with full depth
+    gate_cost: float = 0.02  # loss a block must gain for the whole fine path to be worth it
+    gate_budget: float = 0.5  # share of the fine stages' work that gates may spend without extra charge
+    gate_temperature: float = 0.7
+
+
+def cross_entropy_and_dice(logits: Tensor, target: Tensor, weights: Tensor, smoothing: float = 0.0) -> Tensor:
+    """Weighted cross-entropy plus one minus the mean Dice of the classes present; a scalar.
+
+    Args:
+        logits: (n, classes, ...), taken together as one sample.
+        target: (n, ...) integers.
+        weights: (classes,) cross-entropy weights.
+    """
+    flat = logits.float().movedim(1, -1).reshape(-1, logits.shape[1])  # (voxels, classes)
+    truth = target.reshape(-1)
+    log_p = flat.log_softmax(dim=1)
+    entropy = F.nll_loss(log_p, truth, weights)
+    if smoothing:
+        entropy = (1 - smoothing) * entropy - smoothing * log_p.mean()
+    p = log_p.exp()
+    hit = torch.zeros_like(p[0]).index_add(0, truth, p.gather(1, truth[:, None])[:, 0])
+    count = torch.bincount(truth, minlength=p.shape[1]).to(p.dtype)
+    dice = (2 * hit + 1e-5) / (p.sum(dim=0) + count + 1e-5)
+    present = count > 0
+    present[0] = False  # background is left to cross-entropy
+    if not present.any():
+        return entropy
+    return entropy + 1 - dice[present].mean()
+
+
+def class_weights(frequency: Tensor, power: float) -> Tensor:
+    """Cross-entropy weights frequency^-power, scaled to a mean of 1 over voxels; absent classes get 0."""
+    weights = torch.where(frequency > 0, frequency.clamp(min=1e-12) ** -power, 0.0)
+    return weights / (weights * frequency).sum()
+
+
+def distillation(student: Tensor, teacher: Tensor) -> Tensor:
+    """Kullback-Leibler divergence of the student from a teacher that gets no gradient; mean over voxels."""
+    log_student = student.float().log_softmax(dim=1)
+    log_teacher = teacher.detach().float().log_softmax(dim=1)
+    return (log_teacher.exp() * (log_teacher - log_student)).sum(dim=1).mean()
+
+
+def gate_loss(case: Tensor, block: Tensor, costs: list[float], gains: Tensor, blocks: Blocks, seeds: Tensor, config: LossConfig) -> Tensor:
+    """Expected loss under sampled gates, plus the bill for the work they order.
+
+    Args:
+        case: case logits (B, stages).
+        block: block logits (B, stages, I, J, K).
+        costs: cost of a block with 1, 2, ... stages over that of the dense fine path; rising.
+        gains: loss of each exit at the sampled blocks (n, exits), no gradient.
+        blocks: the sampled blocks (n, 4).
+        seeds: one integer a case, so that every process draws the same noise.
+    """
+    noise = [
+        torch.rand(case[n].numel() + block[n].numel(), generator=torch.Generator().manual_seed(int(seed)))
+        for n, seed in enumerate(seeds)
+    ]
+    uniform = torch.stack(noise).to(block.device)
+    stages = case.shape[1]
+    case_on = straight_through(case, uniform[:, :stages], config.gate_temperature)
+    block_on = straight_through(block, uniform[:, stages:].view_as(block), config.gate_temperature)
+    on = (case_on[:, :, None, None, None] * block_on).cumprod(dim=1)  # (B, stages, I, J, K)
+    steps = torch.tensor(costs, device=block.device).diff(prepend=torch.zeros(1, device=block.device))
+    spent = (on * steps[None, :, None, None, None]).sum(dim=1).mean(dim=(1, 2, 3))  # (B,)
+    n, i, j, k = blocks.unbind(1)
+    chosen = on[n, :, i, j, k]  # (n, stages)
+    expected = gains[:, 0] + (chosen * (gains[:, 1:] - gains[:, :-1])).sum(dim=1)
+    surplus = F.relu(spent - config.gate_budget)
+    return expected.mean() + config.gate_cost * spent.mean() + surplus.mean()
+
+
+def sample_blocks(labels: Tensor, size: int, count: int, seeds: Tensor) -> Blocks:
+    """Choose blocks to train: three quarters among those with labels, the rest anywhere.
+
+    Args:
+        labels: (B, X, Y, Z).
+        size: block side.
+        count: blocks a case.
+        seeds: one integer a case.
+    """
+    filled = F.max_pool3d((labels > 0).float()[:, None], size)[:, 0]  # (B, I, J, K)
+    chosen = []
+    for n, seed in enumerate(seeds):
+        generator = torch.Generator().manual_seed(int(seed) + 1)
+        inside = filled[n].nonzero().cpu()
+        everywhere = torch.ones_like(filled[n]).nonzero().cpu()
+        wanted = min(len(inside), -(-3 * count // 4))
+        picked = inside[torch.randperm(len(inside), generator=generator)[:wanted]]
+        rest = everywhere[torch.randperm(len(everywhere), generator=generator)[: count - wanted]]
+        both = torch.cat([picked, rest])
+        chosen.append(torch.cat([torch.full((len(both), 1), n), both], dim=1))
+    return torch.cat(chosen)
+
+
+def network_loss(
+    network: LNN,
+    image: Tensor,
+    labels: Tensor,
+    spacing_ratio: Tensor,
+    seeds: Tensor,
+    weights: Tensor,
+    config: LossConfig,
+    coarse: bool,
+) -> tuple[Tensor, dict[str, float]]:
+    """Loss of a batch (mean over its cases) and its parts for the log.
+
+    Exit 1 is trained on the whole window at one of the eight voxels below each trunk voxel, drawn anew each
+    step: an unbiased eighth of the cost. Fine stages are trained on sampled blocks.
+    """
+    seen = network.see(image, spacing_ratio)
+    parts: dict[str, float] = {}
+    total = image.new_zeros(())
+    cases = range(image.shape[0])
+    for n in cases:
+        corner = (int(seeds[n]) & 1, int(seeds[n]) >> 1 & 1, int(seeds[n]) >> 2 & 1)
+        logits = network.exit_at(seen.features[n : n + 1], corner)
+        target = labels[n : n + 1, corner[0] :: 2, corner[1] :: 2, corner[2] :: 2]
+        total = total + cross_entropy_and_dice(logits, target, weights, config.label_smoothing)
+    parts["exit_1"] = float(total.detach()) / len(cases)
+    if not coarse:
+        fine, fine_parts = _fine_loss(network, image, labels, seen, seeds, weights, config)
+        total = total + fine
+        parts |= fine_parts
+    return total / len(cases), parts
+
+
+def _fine_loss(network, image, labels, seen, seeds, weights, config):  # type: ignore[no-untyped-def]
+    size, stages = network.config.block_size, len(network.config.fine_blocks)
+    blocks = sample_blocks(labels, size, config.blocks, seeds).to(image.device)
+    exits = network.exits_of_blocks(image, seen.features, blocks, stages)
+    target = torch.stack(
+        [
+            labels[n, i * size : (i + 1) * size, j * size : (j + 1) * size, k * size : (k + 1) * size]
+            for n, i, j, k in blocks.tolist()
+        ]
+    )
+    total, parts = image.new_zeros(()), {}
+    for n in range(image.shape[0]):
+        mine = blocks[:, 0] == n
+        for number in range(1, stages + 1):
+            loss = cross_entropy_and_dice(exits[number][mine], target[mine], weights, config.label_smoothing)
+            parts[f"exit_{number + 1}"] = parts.get(f"exit_{number + 1}", 0.0) + float(loss.detach()) / image.shape[0]
+            total = total + loss
+        for early in exits[:-1]:
+            total = total + config.distill * distillation(early[mine], exits[-1][mine])
+    with torch.no_grad():
+        gains = torch.stack(
+            [F.cross_entropy(e.float(), target, reduction="none").mean(dim=(1, 2, 3)) for e in exits], dim=1
+        )
+    costs = network.costs(tuple(image.shape[2:]))
+    per_block = (costs.full - costs.trunk) / (image[0, 0].numel() / size**3)
+    gate = gate_loss(
+        seen.case_gate, seen.block_gate, [c / per_block for c in costs.block], gains, blocks, seeds, config
+    )
+    parts["gate"] = float(gate.detach())
+    parts["active"] = float(((seen.block_gate > 0) & (seen.case_gate > 0)[:, :, None, None, None]).float().mean())
+    return total + gate * image.shape[0], parts

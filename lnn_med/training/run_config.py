@@ -1,0 +1,69 @@
+"""The YAML file of a training run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lnn_med import config as configuration
+from lnn_med.errors import ConfigError
+from lnn_med.inference.bundle import Label
+from lnn_med.inference.model_space import ModelSpaceConfig
+from lnn_med.models.lnn import LNNConfig
+from lnn_med.training.datasets import DataConfig
+from lnn_med.training.losses import LossConfig
+from lnn_med.training.schedule import ScheduleConfig
+from lnn_med.transforms.augment import AugmentConfig
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that defines a run; the same file and seed give the same curve."""
+
+    name: str
+    job: str
+    labels: tuple[Label, ...]
+    data: DataConfig
+    space: ModelSpaceConfig
+    network: LNNConfig
+    schedule: ScheduleConfig
+    window: tuple[int, int, int]  # voxels of a training crop
+    version: str = "0.1.0"
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    init: str = ""  # "bundle:NAME" starts from shipped weights
+    bf16: bool = True  # where the device has it
+    seed: int = 1
+    workers: int = 1  # processes that prepare variants
+    validate_every: int = 1000  # steps
+    checkpoint_minutes: float = 3.0
+    minutes: float = 0.0  # stop after so long, resumable; 0: no limit
+    about: dict[str, Any] = field(default_factory=dict)  # data name, licence, citation for the model card
+
+    def __post_init__(self) -> None:
+        if sorted(label.index for label in self.labels) != list(range(1, len(self.labels) + 1)):
+            raise ValueError("labels must be numbered 1, 2, 3, ... without gaps")
+        if self.network.classes != len(self.labels) + 1:
+            raise ValueError(f"network.classes is {self.network.classes}; labels and background are {len(self.labels) + 1}")
+
+
+def read_run_config(path: Path, assignments: Sequence[str] = ()) -> RunConfig:
+    """Read a YAML file and apply `key=value` assignments. `labels: [[name, [sources]], ...]` is numbered in order.
+
+    Raises:
+        ConfigError: see `lnn_med.config.build`.
+    """
+    values = configuration.override(configuration.load_yaml(path), assignments)
+    labels = values.get("labels")
+    if not isinstance(labels, list):
+        raise ConfigError("`labels` is missing; a list of [name, [sources]] is needed.")
+    values["labels"] = [
+        {"index": number, "name": str(entry[0]), "sources": entry[1]} if isinstance(entry, list) else entry
+        for number, entry in enumerate(labels, start=1)
+    ]
+    network = values.setdefault("network", {})
+    if isinstance(network, dict):
+        network.setdefault("classes", len(labels) + 1)
+    return configuration.build(RunConfig, values)

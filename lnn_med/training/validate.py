@@ -1,0 +1,62 @@
+"""Dice on the validation fold in model space, at every exit and with gates."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from lnn_med.models.lnn import LNN
+from lnn_med.training.datasets import Case
+from lnn_med.training.run_config import RunConfig
+
+LARGE = 100  # voxels; smaller structures are reported on their own (a shell of one voxel is most of them)
+
+
+@torch.inference_mode()
+def validate(network: LNN, cases: list[Case], config: RunConfig) -> dict[str, object]:
+    """Mean Dice over cases and structures at full depth, at each exit, and with gates.
+
+    Structures of at least 100 voxels (median) count in the mean; all are listed. A structure that is absent
+    from a case's reference and prediction counts 1, from one of them 0.
+    """
+    device = next(network.parameters()).device
+    network.eval()
+    classes = len(config.labels) + 1
+    depths: list[int | str] = [*range(1, network.config.exits + 1), "auto"]
+    dice = np.zeros((len(depths), len(cases), classes - 1))
+    sizes = np.zeros((len(cases), classes - 1))
+    active = []
+    for row, case in enumerate(cases):
+        image = case.image.float()[None, None].to(device)
+        truth = case.labels.flatten().long()
+        count = torch.bincount(truth, minlength=classes).double()
+        sizes[row] = count[1:].numpy()
+        for column, depth in enumerate(depths):
+            with torch.autocast(device.type, torch.bfloat16, enabled=_fast(config, device)):
+                output = network(image, depth)
+            if depth == "auto":
+                active.append(float((output.stages > 0).float().mean()))
+            found = output.logits[0].argmax(dim=0).flatten().cpu()
+            hit = torch.bincount(truth[truth == found], minlength=classes).double()
+            total = count + torch.bincount(found, minlength=classes)
+            dice[column, row] = torch.where(total > 0, 2 * hit / total.clamp(min=1), 1.0)[1:].numpy()
+    large = np.median(sizes, axis=0) >= LARGE
+    by_depth = dice[:, :, large].mean(axis=(1, 2))
+    full = dice[len(depths) - 2].mean(axis=0)
+    return {
+        "dice_full": round(float(by_depth[-2]), 4),
+        "dice_auto": round(float(by_depth[-1]), 4),
+        "dice_exits": [round(float(value), 4) for value in by_depth[:-1]],
+        "active_blocks": round(float(np.mean(active)), 3),
+        "cases": len(cases),
+        "structures": {
+            label.name: round(float(full[label.index - 1]), 4) for label in config.labels
+        },
+        "median_voxels": {label.name: int(np.median(sizes[:, label.index - 1])) for label in config.labels},
+    }
+
+
+def _fast(config: RunConfig, device: torch.device) -> bool:
+    from lnn_med.training.loop import has_bf16
+
+    return config.bf16 and has_bf16(device)
