@@ -135,6 +135,23 @@ def make_crop_prediction() -> Prediction:
     )
 
 
+def threshold_prediction(volume: Volume, clinical: object = None) -> Prediction:
+    """A real, simple predictor: "Hippocampus_L" is what is brighter than 3/4 of the maximum."""
+    labels = volume.with_data((volume.data > 0.75 * volume.data.max()).astype(np.uint8))
+    volume_mm3 = int(labels.data.sum()) * volume.voxel_mm3
+    made = make_prediction()
+    assert volume.source is not None
+    return replace(
+        made,
+        scan=volume,
+        source=volume.source,
+        maps={SEGMENTATION: labels, DEPTH: labels, UNCERTAINTY: volume},
+        label_names={SEGMENTATION: {1: "Hippocampus_L"}},
+        structures=(_structure("Hippocampus_L", volume_mm3, "brain-t1"),),
+        findings=volume.findings,
+    )
+
+
 def _structure(name: str, volume_mm3: float, bundle: str) -> Structure:
     parts = name.split("_")
     side = parts[1] if len(parts) > 1 else None
