@@ -63,7 +63,7 @@ $(STAMPS)/venv:
 # torch comes first and alone: its build (CPU, CUDA) is the machine's choice, everything else is pinned.
 $(STAMPS)/torch: $(STAMPS)/venv
 	@$(BIN)/python -c 'import importlib.util as u, sys; sys.exit(u.find_spec("torch") is None)' || \
-	  { echo "Installing $(TORCH) ..."; $(PIP) install --quiet $(TORCH); }
+	  { echo "Installing $(TORCH) ..."; $(PIP) install -qq $(TORCH); }
 	@touch $@
 
 $(STAMPS)/constraints.txt: constraints.txt $(STAMPS)/torch
@@ -71,10 +71,10 @@ $(STAMPS)/constraints.txt: constraints.txt $(STAMPS)/torch
 
 $(STAMPS)/package: pyproject.toml $(STAMPS)/constraints.txt
 	@echo "Installing the package and what it needs (some minutes, once) ..."
-	@$(PIP) install --quiet -c $(STAMPS)/constraints.txt -e .
+	@$(PIP) install -qq -c $(STAMPS)/constraints.txt -e .
 	@touch $@
 
 $(STAMPS)/extras: pyproject.toml $(STAMPS)/constraints.txt
 	@echo "Installing the package with [$(EXTRAS)] (some minutes, once) ..."
-	@$(PIP) install --quiet -c $(STAMPS)/constraints.txt -e '.[$(EXTRAS)]'
+	@$(PIP) install -qq -c $(STAMPS)/constraints.txt -e '.[$(EXTRAS)]'
 	@touch $@ $(STAMPS)/package

@@ -20,7 +20,7 @@ from typing import Any
 from lnn_med.demo import mni152_template
 from lnn_med.io.nifti import write_nifti
 
-COLUMNS = ("depth", "cold_s", "networks_s", "fraction", "peak_rss_gb")
+COLUMNS = ("cold_s", "networks_s", "fraction", "peak_rss_gb")
 
 
 def measure(scan: Path, depth: str, folder: Path) -> dict[str, float]:
@@ -70,10 +70,10 @@ def main() -> None:
         for _ in range(options.runs):  # in turn, so that a slow minute of the machine hits all of them
             for depth in options.depths:
                 runs[depth].append(measure(scan, depth, Path(name)))
-    medians = [
-        {"depth": depth, **{key: statistics.median(run[key] for run in found) for key in COLUMNS[1:]}}
+    medians = {
+        depth: {key: statistics.median(run[key] for run in found) for key in COLUMNS}
         for depth, found in runs.items()
-    ]
+    }
     report: dict[str, Any] = {
         "scan": {"shape": volume.shape, "spacing_mm": volume.spacing_mm},
         "cores": len(os.sched_getaffinity(0)),
@@ -88,9 +88,9 @@ def main() -> None:
     print(
         f"MNI152 template, {shape} voxels of 1 mm, {report['cores']} cores, median of {options.runs} runs\n"
     )
-    print("| " + " | ".join(COLUMNS) + " |\n|" + "---|" * len(COLUMNS))
-    for row in medians:
-        print("| " + " | ".join(f"{row[key]:.2f}" if key != "depth" else row[key] for key in COLUMNS) + " |")
+    print("| depth | " + " | ".join(COLUMNS) + " |\n|" + "---|" * (1 + len(COLUMNS)))
+    for depth, found in medians.items():
+        print(f"| {depth} | " + " | ".join(f"{found[key]:.2f}" for key in COLUMNS) + " |")
 
 
 if __name__ == "__main__":

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
-from lnn_med.console import console, set_up_logging, show_error, show_json, show_table
+from lnn_med.console import console, set_up_logging, show_error, show_json
 from lnn_med.errors import Code, ConfigError, InputError, LnnMedError
 
 DONE, SOME_FAILED, REFUSED, INTERRUPTED = 0, 2, 3, 130
@@ -142,7 +142,12 @@ def convert(
     set_up_logging(verbose)
     from data_tools import convert as converter
 
-    volume = converter.convert(scan, out, series)
+    try:
+        volume = converter.convert(scan, out, series)
+    except InputError as error:
+        if error.code is Code.SERIES and not as_json:
+            print(_series_list(converter.series_table(scan)), file=sys.stderr)
+        raise
     summary = {
         "out": str(out),
         "shape": list(volume.shape),
@@ -175,9 +180,24 @@ def series(
     if as_json:
         show_json(rows)
         return DONE
-    columns = tuple(rows[0]) if rows else ()
-    show_table(console(), "", columns, [[row[column] for column in columns] for row in rows])
+    print(_series_list(rows))
     return DONE
+
+
+def _series_list(rows: list[dict[str, Any]]) -> str:
+    """Three lines a series, so that the long UID stays whole and can be copied.
+
+    Signs that steer a terminal are replaced: a description comes from whoever made the file.
+    """
+    lines = []
+    for row in rows:
+        mark = "*" if row["chosen"] else " "
+        facts = f"{row['modality']}  {row['images']} images  {row['shape'] or '?'} voxels"
+        facts += f"  {row['spacing_mm'] or '?'} mm  {row['orientation'] or ''}  {row['description']}"
+        verdict = "can be read" if row["usable"] else "cannot be read"
+        lines += [f"{mark} {row['series_uid']}", f"    {facts}", f"    {verdict}: {row['reason']}"]
+    lines.append("* is what lnn-med predict takes without --series")
+    return "\n".join("".join(sign if sign.isprintable() else "?" for sign in line) for line in lines)
 
 
 def main() -> NoReturn:

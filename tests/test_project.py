@@ -9,10 +9,14 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 
 import pytest
+
+from lnn_med.errors import Code, WarningCode
+from lnn_med.io.files import LIMITS
 
 ROOT = Path(__file__).resolve().parents[1]
 TOP_LEVEL = {
@@ -216,3 +220,11 @@ def test_ci_runs_the_tests() -> None:
     assert "make test" in script.read_text(encoding="utf-8")
     subprocess.run(["bash", "-n", script], check=True)
     subprocess.run(["bash", "-n", ROOT / ".ci" / "system_packages"], check=True)
+
+
+def test_page_of_refusals_lists_every_code_and_limit() -> None:
+    page = (ROOT / "docs" / "refusals.md").read_text(encoding="utf-8")
+    missing = [code.value for code in Code if f"| `{code.value}` | {code.remedy} |" not in page]
+    missing += [code.value for code in WarningCode if f"`{code.value}`" not in page]
+    missing += [name for name, value in asdict(LIMITS).items() if f"| {value:,} |" not in page]
+    assert not missing, f"docs/refusals.md is out of date: {missing}"

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from data_tools import cli
 from data_tools.catalogue import CATALOGUE, Dataset, find, load_catalogue
 from data_tools.download import Settings
 from data_tools.fetch import fetch
 from data_tools.hashes import check_sums, write_sums
 from lnn_med.errors import Code, ConfigError, InputError
+from tests.data_tools.conftest import Run
 from tests.data_tools.local_server import Site, serve
 
 QUICK = Settings(attempts=1, backoff_s=0.01, timeout_s=5, reserve_bytes=0)
@@ -173,44 +173,44 @@ def test_unknown_data_set_names_the_nearest() -> None:
 
 
 def test_command_line_fetches_and_verifies(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with serve(Site({"/set.tar": GOOD, "/table.csv": b"a,b"})) as site:
         monkeypatch.setattr("data_tools.catalogue.find.__defaults__", (catalogue(tmp_path, site),))
-        assert cli.run(["fetch", "tiny", "-o", str(tmp_path / "out"), "--json"]) == 0
+        assert run("fetch", "tiny", "-o", tmp_path / "out", "--json") == 0
     fetched = json.loads(capsys.readouterr().out)
     assert fetched["files"] == 4
-    assert cli.run(["verify", str(tmp_path / "out")]) == 0
+    assert run("verify", tmp_path / "out") == 0
     (tmp_path / "out/table.csv").write_text("other")
-    assert cli.run(["verify", str(tmp_path / "out"), "--json"]) == 2
+    assert run("verify", tmp_path / "out", "--json") == 2
     assert '"changed": [\n    "table.csv"' in capsys.readouterr().out
 
 
 def test_command_line_stops_with_the_right_exit_code(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli.run(["list"]) == 0
+    assert run("list") == 0
     assert "msd-hippocampus" in capsys.readouterr().out
-    assert cli.run(["fetch", "nothing"]) == 3
-    assert cli.run(["fetch", "oasis-1", "-o", str(tmp_path / "oasis")]) == 3
+    assert run("fetch", "nothing") == 3
+    assert run("fetch", "oasis-1", "-o", tmp_path / "oasis") == 3
     assert "https://sites.wustl.edu/oasisbrains/request-access/" in capsys.readouterr().err
-    assert cli.run(["fetch"]) == 3
-    assert cli.run(["unknown"]) == 3
-    assert cli.run(["verify", str(tmp_path / "absent")]) == 3
+    assert run("fetch") == 3
+    assert run("unknown") == 3
+    assert run("verify", tmp_path / "absent") == 3
     with serve(Site({})) as site:
         monkeypatch.setattr("data_tools.catalogue.find.__defaults__", (catalogue(tmp_path, site),))
-        assert cli.run(["fetch", "tiny", "-o", str(tmp_path / "out")]) == 2
+        assert run("fetch", "tiny", "-o", tmp_path / "out") == 2
 
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("data_tools.fetch.fetch", interrupt)
-    assert cli.run(["fetch", "tiny", "-o", str(tmp_path / "out")]) == 130
+    assert run("fetch", "tiny", "-o", tmp_path / "out") == 130
 
 
-def test_folder_from_elsewhere_is_recorded_once(tmp_path: Path) -> None:
+def test_folder_from_elsewhere_is_recorded_once(run: Run, tmp_path: Path) -> None:
     (tmp_path / "scan.nii").write_text("x")
-    assert cli.run(["verify", str(tmp_path)]) == 3
-    assert cli.run(["verify", str(tmp_path), "--record"]) == 0
-    assert cli.run(["verify", str(tmp_path)]) == 0
-    assert cli.run(["verify", str(tmp_path), "--record"]) == 3
+    assert run("verify", tmp_path) == 3
+    assert run("verify", tmp_path, "--record") == 0
+    assert run("verify", tmp_path) == 0
+    assert run("verify", tmp_path, "--record") == 3
