@@ -27,6 +27,11 @@ def read_affine(header: NiftiHeader) -> tuple[Affine, tuple[Finding, ...]]:
     Raises:
         InputError: E_GEOMETRY, or E_UNITS when only another unit would give a possible voxel size.
     """
+    with np.errstate(all="ignore"):  # absurd numbers overflow; infinite spacing is refused like any other
+        return _chosen(header)
+
+
+def _chosen(header: NiftiHeader) -> tuple[Affine, tuple[Finding, ...]]:
     _check_pixdim(header)
     qform = _qform(header) if header.qform_code > 0 else None
     sform = _sform(header) if header.sform_code > 0 else None

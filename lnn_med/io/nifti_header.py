@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 import struct
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from nibabel import nifti1, nifti2
@@ -20,7 +19,6 @@ from lnn_med.io.files import LIMITS
 NIFTI_ENDINGS = (".nii", ".nii.gz")
 PREFIX_BYTES = 544  # the longer header (540) and the four bytes that announce extensions
 EXTENDER_BYTES = 4
-_BYTE_ORDERS: tuple[Literal["little", "big"], ...] = ("little", "big")
 MIN_AXIS_VOXELS = 2  # along each of the three axes; one slice is a picture, not a volume
 
 # The two versions hold the same facts under the same names, in another order and width.
@@ -93,7 +91,11 @@ def parse_header(prefix: bytes) -> NiftiHeader:
         raise InputError(Code.TRUNCATED, f"The file ends after {len(prefix)} bytes, inside its header.")
     size, order = found
     _check_magic(prefix, size)
-    fields = np.frombuffer(prefix, _LAYOUTS[size].newbyteorder(order), count=1)[0]
+    with np.errstate(invalid="ignore"):  # signalling NaNs; what is not finite is judged field by field
+        return _checked(np.frombuffer(prefix, _LAYOUTS[size].newbyteorder(order), count=1)[0], size, order)
+
+
+def _checked(fields: np.void, size: int, order: str) -> NiftiHeader:
     shape = _shape(tuple(int(value) for value in fields["dim"]))
     dtype = _dtype(int(fields["datatype"]), int(fields["bitpix"]), order)
     slope, intercept, scaling_findings = _scaling(float(fields["scl_slope"]), float(fields["scl_inter"]))
@@ -122,16 +124,12 @@ def check_extensions(block: bytes) -> tuple[Finding, ...]:
     position = EXTENDER_BYTES
     while position < len(block):
         # The byte order of the header is not needed: a size that is right in neither order is bogus.
-        sizes = [
-            struct.unpack_from(order + "i", block, position)[0]
-            for order in "<>"
-            if position + 8 <= len(block)
-        ]
-        fitting = [size for size in sizes if size >= 16 and size % 16 == 0 and position + size <= len(block)]
+        size_field, room = block[position : position + 4], len(block) - position
+        sizes = [int.from_bytes(size_field, "little"), int.from_bytes(size_field, "big")]
+        fitting = [size for size in sizes if 16 <= size <= room and size % 16 == 0]
         if not fitting:
-            return (
-                Finding(WarningCode.HEADER, "A header extension states an impossible size; it is skipped."),
-            )
+            text = "A header extension states an impossible size; it was skipped."
+            return (Finding(WarningCode.HEADER, text),)
         position += fitting[0]
     return ()
 
