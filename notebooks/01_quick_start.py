@@ -83,20 +83,25 @@ def canonical(volume):
     return nib.as_closest_canonical(image).get_fdata(dtype=np.float32)
 
 
-def show(background, overlay, title, colours, at, threshold=0.5):
-    """Sagittal, coronal and axial plane: the raw image above, the overlay below."""
-    figure, axes = plt.subplots(2, 3, figsize=(10, 7), facecolor="black")
+def show(background, overlay, title, colours, at, unit=None):
+    """Three planes, the raw image above, the overlay below; the patient's left is on the left."""
+    box = tuple(slice(index.min(), index.max() + 1) for index in np.nonzero(background > background.mean()))
+    figure, axes = plt.subplots(2, 3, figsize=(11, 7), facecolor="black", layout="constrained")
     for column, (axis, name) in enumerate(((0, "sagittal"), (1, "coronal"), (2, "axial"))):
-        raw = np.take(background, at[axis], axis=axis).T
-        shown = np.take(overlay, at[axis], axis=axis).T
+        plane = tuple(where if number != axis else at[axis] for number, where in enumerate(box))
         for row in axes[:, column]:
-            row.imshow(raw, cmap="gray", origin="lower")
+            row.imshow(background[plane].T, cmap="gray", origin="lower")
             row.axis("off")
-        limit = max(float(overlay.max()), 1e-6)
-        masked = np.ma.masked_less(shown, threshold)
-        axes[1, column].imshow(masked, cmap=colours, origin="lower", alpha=0.6, vmin=0, vmax=limit)
+        seen = np.ma.masked_equal(overlay[plane].T, 0)
+        drawn = axes[1, column].imshow(
+            seen, cmap=colours, origin="lower", alpha=0.6, vmin=0, vmax=overlay.max(), interpolation="nearest"
+        )
         axes[0, column].set_title(name, color="white")
-    figure.suptitle(f"{title} (patient's left is left)", color="white")
+    if unit:
+        bar = figure.colorbar(drawn, ax=axes[1], shrink=0.8)
+        bar.set_label(unit, color="white")
+        bar.ax.tick_params(colors="white")
+    figure.suptitle(title, color="white")
     plt.show()
 
 
@@ -104,7 +109,8 @@ names = {name: index for index, name in prediction.label_names["segmentation.nii
 image, labels = canonical(scan), canonical(prediction.maps["segmentation.nii.gz"])
 left, right = (labels == names[f"Hippocampus_{side}"] for side in "LR")
 centre = [int(values.mean()) for values in np.nonzero(left)]
-show(image, labels, "Structures", "nipy_spectral", centre)
+scattered = np.where(labels > 0, labels * 7 % 20 + 1, 0)  # so that neighbours differ in colour
+show(image, scattered, "Structures", "tab20", centre)
 
 # %% [markdown]
 # ## Where the network spent its depth
@@ -112,7 +118,7 @@ show(image, labels, "Structures", "nipy_spectral", centre)
 
 # %%
 depth = canonical(prediction.maps["depth.nii.gz"])
-show(image, depth, "Executed residual blocks", "inferno", centre)
+show(image, depth, "Depth", "inferno", centre, unit="executed residual blocks")
 cost = prediction.compute
 print(f"{cost.seconds:.2f} s in the networks, {100 * cost.fraction:.0f} % of the work of full depth")
 for blocks, share in sorted(cost.depth_histogram.items()):
