@@ -160,15 +160,17 @@ class FineStages(nn.Module):
         """Trunk voxels needed around a block."""
         return -(-self.halo(stages) // 2)
 
-    def forward(self, image: Tensor, features: Tensor, stages: int) -> list[Tensor]:
-        """Logits after each of the first `stages` stages.
+    def forward(self, image: Tensor, features: Tensor, stages: int, every_exit: bool = False) -> list[Tensor]:
+        """Logits after the last of the first `stages` stages, or after each of them.
 
         Args:
             image: (N, in, n + 2 halo, ...) with `halo(stages)`.
             features: trunk features (N, C, n/2 + 2 trunk_halo, ...) with `trunk_halo(stages)`.
+            stages: how many stages run.
+            every_exit: also the answers on the way (for training).
 
         Returns:
-            One (N, classes, n, n, n) tensor a stage.
+            One (N, classes, n, n, n) tensor an answer.
         """
         x = self.image(image)
         lifted = self.lift(features)
@@ -178,7 +180,8 @@ class FineStages(nn.Module):
         for stage in range(stages):
             x = self.stages[stage](x)
             border -= self.depths[stage]
-            logits.append(self.heads[stage](shrink(x, border)))
+            if every_exit or stage == stages - 1:
+                logits.append(self.heads[stage](shrink(x, border)))
         return logits
 
 
@@ -244,15 +247,7 @@ class LNN(nn.Module):
             halo, trunk_halo = self.fine.halo(stages), self.fine.trunk_halo(stages)
             image_cuts = gather(grow(image, halo), blocks, size, halo)
             feature_cuts = gather(grow(features, trunk_halo), blocks, size // 2, trunk_halo)
-            logits += self.fine(image_cuts, feature_cuts, stages)
-        return logits
-
-    def dense_exits(self, image: Tensor, features: Tensor, stages: int) -> list[Tensor]:
-        """Logits of exits 1 to 1 + `stages` for the whole volume, each (B, classes, X, Y, Z)."""
-        logits = [self.exit(features)]
-        if stages:
-            halo, trunk_halo = self.fine.halo(stages), self.fine.trunk_halo(stages)
-            logits += self.fine(grow(image, halo), grow(features, trunk_halo), stages)
+            logits += self.fine(image_cuts, feature_cuts, stages, every_exit=True)
         return logits
 
     def forward(
@@ -272,19 +267,34 @@ class LNN(nn.Module):
         """
         seen = self.see(image, spacing_ratio)
         if depth == "auto":
-            stages = decide(seen.case_gate, seen.block_gate)
-            if budget is not None:
-                costs = self.costs(tuple(image.shape[2:]))
-                limit = budget * costs.full * image.shape[0]
-                fixed = costs.trunk * image.shape[0]
-                stages = within_budget(stages, seen.block_gate, costs.block, fixed, limit)
-            return LNNOutput(self._sparse(image, seen.features, stages), stages)
-        exit_number = self.config.exits if depth == "full" else int(depth)
-        if not 1 <= exit_number <= self.config.exits:
-            raise ValueError(f"depth {depth} is not one of 1 to {self.config.exits}.")
-        stages = torch.full_like(seen.block_gate[:, 0], exit_number - 1).long()
+            stages = self._choose(seen, tuple(image.shape[2:]), budget)
+            if len(stages.unique()) > 1:
+                return LNNOutput(self._sparse(image, seen.features, stages), stages)
+            exit_number = 1 + int(stages.flatten()[0])
+        else:
+            exit_number = self.config.exits if depth == "full" else int(depth)
+            if not 1 <= exit_number <= self.config.exits:
+                raise ValueError(f"depth {depth} is not one of 1 to {self.config.exits}.")
+            stages = torch.full_like(seen.block_gate[:, 0], exit_number - 1).long()
         logits = self._dense(image, seen.features, exit_number - 1)
         return LNNOutput(logits / self.temperature[exit_number - 1].to(logits.dtype), stages)
+
+    def _choose(self, seen: TrunkOutput, shape: tuple[int, ...], budget: float | None) -> Tensor:
+        """Stages of each block; all blocks alike where the halos would cost more than the dense path."""
+        costs = self.costs(shape)
+        stages = decide(seen.case_gate, seen.block_gate)
+        cases = stages.shape[0]
+        if budget is not None:
+            stages = within_budget(
+                stages, seen.block_gate, costs.block, costs.trunk * cases, budget * costs.full * cases
+            )
+        deepest = int(stages.max())
+        sparse = costs.trunk * cases + sum(
+            costs.block[number - 1] * int((stages == number).sum()) for number in range(1, deepest + 1)
+        )
+        dense = costs.dense[deepest] * cases
+        affordable = budget is None or dense <= budget * costs.full * cases
+        return torch.full_like(stages, deepest) if sparse >= dense and affordable else stages
 
     def _dense(self, image: Tensor, features: Tensor, stages: int) -> Tensor:
         if stages == 0:
@@ -315,10 +325,12 @@ class LNN(nn.Module):
 
 
 class Costs(NamedTuple):
-    """FLOPs: `trunk` with exit 1 everywhere, `block[s-1]` for a gathered block with s stages, `full` dense."""
+    """FLOPs of one volume: `trunk` with exit 1 everywhere, `block[s-1]` for a gathered block with s stages,
+    `dense[s]` for the dense path with s stages everywhere, `full` for all of them."""
 
     trunk: float
     block: list[float]
+    dense: list[float]
     full: float
 
 
@@ -331,11 +343,9 @@ def _costs(config: LNNConfig, shape: tuple[int, ...]) -> Costs:
         half = torch.empty(1, config.trunk_channels[0], *(size // 2 for size in shape))
         with _FlopCount(network) as trunk:
             network.exit(network.trunk(image))
-        with _FlopCount(network) as fine:
-            network.dense_exits(image, half, len(config.fine_blocks))
         with _FlopCount(network) as exit_alone:
             network.exit(half)
-        block = []
+        block, dense = [], [float(trunk.total)]
         for number in range(1, config.exits):
             side = config.block_size + 2 * network.fine.halo(number)
             coarse = config.block_size // 2 + 2 * network.fine.trunk_halo(number)
@@ -346,7 +356,12 @@ def _costs(config: LNNConfig, shape: tuple[int, ...]) -> Costs:
                     number,
                 )
             block.append(float(one.total))
-    return Costs(float(trunk.total), block, float(trunk.total + fine.total - exit_alone.total))
+            with _FlopCount(network) as all_blocks:
+                network.fine(
+                    grow(image, network.fine.halo(number)), grow(half, network.fine.trunk_halo(number)), number
+                )
+            dense.append(float(trunk.total - exit_alone.total + all_blocks.total))
+    return Costs(float(trunk.total), block, dense, dense[-1])
 
 
 class _FlopCount:

@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader, Subset
 from lnn_med import config as configuration
 from lnn_med.errors import ConfigError
 from lnn_med.inference.bundle import Bundle, BundleInfo, load_bundle, save_bundle
+from lnn_med.inference.runtime import has_bf16
 from lnn_med.models.lnn import LNN
 from lnn_med.training.card import model_card
 from lnn_med.training.datasets import Item, Variants, case_names, collate, load_cases, split_cases
@@ -276,13 +277,6 @@ class _Loss(nn.Module):
             return network_loss(
                 self.network, image, labels, ratio, seeds, self.class_weights, self.config.loss, coarse  # type: ignore[arg-type]
             )
-
-
-def has_bf16(device: torch.device) -> bool:
-    """Whether bf16 arithmetic is fast here: CUDA from Ampere on, CPUs with avx512_bf16 or AMX."""
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported())
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 def asdict_split(split: Any) -> dict[str, list[str]]:

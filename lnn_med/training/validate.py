@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from lnn_med.inference.runtime import has_bf16
 from lnn_med.models.lnn import LNN
 from lnn_med.training.datasets import Case
 from lnn_med.training.run_config import RunConfig
@@ -32,7 +33,7 @@ def validate(network: LNN, cases: list[Case], config: RunConfig) -> dict[str, ob
         count = torch.bincount(truth, minlength=classes).double()
         sizes[row] = count[1:].numpy()
         for column, depth in enumerate(depths):
-            with torch.autocast(device.type, torch.bfloat16, enabled=_fast(config, device)):
+            with torch.autocast(device.type, torch.bfloat16, enabled=config.bf16 and has_bf16(device)):
                 output = network(image, depth)
             if depth == "auto":
                 active.append(float((output.stages > 0).float().mean()))
@@ -54,9 +55,3 @@ def validate(network: LNN, cases: list[Case], config: RunConfig) -> dict[str, ob
         },
         "median_voxels": {label.name: int(np.median(sizes[:, label.index - 1])) for label in config.labels},
     }
-
-
-def _fast(config: RunConfig, device: torch.device) -> bool:
-    from lnn_med.training.loop import has_bf16
-
-    return config.bf16 and has_bf16(device)

@@ -1,0 +1,245 @@
+"""From a scan to a `Prediction`: which networks run, on what, and how their answers become one result."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lnn_med.errors import ConfigError, Finding, WarningCode
+from lnn_med.inference.bundle import list_bundles, load_bundle
+from lnn_med.inference.head import Segmented, segment_head
+from lnn_med.inference.hippocampus import segment_crop, segment_in_head
+from lnn_med.inference.quality import FINE_LABELS_MM, is_crop, judge_crop, judge_head, resolution_findings
+from lnn_med.inference.runtime import Engine, RuntimeConfig
+from lnn_med.io import read
+from lnn_med.prediction import (
+    DEPTH,
+    HIPPOCAMPUS,
+    SEGMENTATION,
+    UNCERTAINTY,
+    Compute,
+    ModelUsed,
+    Prediction,
+    Structure,
+)
+from lnn_med.volume import Source, Volume
+
+HEAD, CROP = "brain-t1", "hippocampus-t1"
+PARTS = ("Anterior", "Posterior")  # of the hippocampus, in the order of the bundle's labels
+
+
+def predict(scan: str | os.PathLike[str] | Volume, series: str | None = None, **options: Any) -> Prediction:
+    """Measure one scan.
+
+    Args:
+        scan: NIfTI file, DICOM file, folder or zip, or a volume in memory.
+        series: SeriesInstanceUID when several fit.
+        options: see `Predictor`.
+
+    Example:
+        >>> result = predict("head.nii.gz")  # doctest: +SKIP
+        >>> result.derived["icv_mm3"]  # doctest: +SKIP
+    """
+    volume = scan if isinstance(scan, Volume) else read(scan, series=series)
+    return Predictor(**options)(volume)
+
+
+class Predictor:
+    """Loaded networks, for one scan after the other.
+
+    Args:
+        chain: bundles that may run, by name or path; all that ship when empty.
+        depth, budget, device, runtime: see `RuntimeConfig`.
+    """
+
+    def __init__(
+        self,
+        chain: Sequence[str | Path] = (),
+        depth: str | int = "auto",
+        budget: float | None = None,
+        device: str = "auto",
+        runtime: str = "auto",
+    ) -> None:
+        config = RuntimeConfig(depth, budget, device, runtime)
+        bundles = [load_bundle(name) for name in (chain or list_bundles())]
+        self.engines = {_job(bundle.info.labels): Engine(bundle, config) for bundle in bundles}
+        if not self.engines:
+            raise ConfigError("No bundle is installed.")
+
+    def __call__(self, volume: Volume, clinical: Mapping[str, float | str] | None = None) -> Prediction:
+        """Measure one scan.
+
+        Args:
+            volume: the scan.
+            clinical: age, sex, education, mmse; used by the dementia bundle where it is installed.
+
+        Raises:
+            InputError: the scan is neither a head nor a hippocampus crop, or no installed bundle fits it.
+        """
+        if is_crop(volume):
+            return self._crop(volume, self._engine(CROP))
+        return self._head(volume, self._engine(HEAD), self.engines.get(CROP))
+
+    def _engine(self, job: str) -> Engine:
+        if job not in self.engines:
+            need = "a bundle that finds structures in whole heads" if job == HEAD else "a hippocampus bundle"
+            names = ", ".join(engine.bundle.info.name for engine in self.engines.values())
+            raise ConfigError(f"This scan needs {need}, such as {job}; chosen: {names}.")
+        return self.engines[job]
+
+    def _head(self, volume: Volume, engine: Engine, fine: Engine | None) -> Prediction:
+        brain = segment_head(volume, engine)
+        names = engine.bundle.label_names
+        counts = _counts(brain.labels, names)
+        sizes = {name: count * volume.voxel_mm3 for name, count in counts.items()}
+        quality = judge_head(volume, brain.labels, sizes)
+        answers, fine_labels, fine_names = [brain], None, {}
+        depth = brain.depth
+        if fine is not None and quality.status != "fail" and max(volume.spacing_mm) <= FINE_LABELS_MM:
+            fine_labels = np.zeros_like(brain.labels)
+            for first, side in ((1, "L"), (3, "R")):
+                coarse = brain.labels == _index(names, f"Hippocampus_{side}")
+                fine_names |= {first + n: f"Hippocampus_{side}_{part}" for n, part in enumerate(PARTS)}
+                if coarse.any():
+                    answer = segment_in_head(volume, coarse, side == "R", fine)
+                    answers.append(answer)
+                    depth = depth + answer.depth
+                    fine_labels[answer.labels > 0] = answer.labels[answer.labels > 0] + (first - 1)
+        maps = {SEGMENTATION: brain.labels, DEPTH: depth, UNCERTAINTY: brain.entropy}
+        label_names: dict[str, Mapping[int, str]] = {SEGMENTATION: names}
+        structures = _structures(brain.labels, names, engine, volume, depth)
+        derived: dict[str, float | None] = {
+            "icv_mm3": sum(sizes.values()),
+            "hippocampus_asymmetry_pct": asymmetry_pct(sizes["Hippocampus_L"], sizes["Hippocampus_R"]),
+        }
+        if fine is not None and fine_labels is not None:
+            maps[HIPPOCAMPUS] = fine_labels
+            label_names[HIPPOCAMPUS] = fine_names
+            structures += _structures(fine_labels, fine_names, fine, volume, depth)
+            derived |= _fine_totals(_counts(fine_labels, fine_names), volume.voxel_mm3)
+        return Prediction(
+            scan=volume,
+            source=_source(volume),
+            models=_models([engine] + ([fine] if fine is not None and fine_labels is not None else [])),
+            maps={name: volume.with_data(data) for name, data in maps.items()},
+            label_names=label_names,
+            structures=structures,
+            derived=derived,
+            quality=quality,
+            compute=_compute(answers, depth),
+            software=software(),
+            findings=(*volume.findings, *resolution_findings(volume)),
+        )
+
+    def _crop(self, volume: Volume, engine: Engine) -> Prediction:
+        best, other = segment_crop(volume, engine)
+        answer, names = best.segmented, engine.bundle.label_names
+        total = float((answer.labels > 0).sum()) * volume.voxel_mm3
+        side = "mirrored, as a right hippocampus" if best.mirrored else "as a left hippocampus"
+        note = Finding(
+            WarningCode.SIDE_UNKNOWN,
+            f"A crop does not tell its side; it was read {side} "
+            f"(certainty {best.certainty:.3f}, the other way {other.certainty:.3f}).",
+        )
+        return Prediction(
+            scan=volume,
+            source=_source(volume),
+            models=_models([engine]),
+            maps={
+                SEGMENTATION: volume.with_data(answer.labels),
+                DEPTH: volume.with_data(answer.depth),
+                UNCERTAINTY: volume.with_data(answer.entropy),
+            },
+            label_names={SEGMENTATION: names},
+            structures=_structures(answer.labels, names, engine, volume, answer.depth),
+            derived={"hippocampus_mm3": total},
+            quality=judge_crop(total, best.certainty, other.certainty),
+            compute=_compute([answer, other.segmented], answer.depth),
+            software=software(),
+            findings=(*volume.findings, *resolution_findings(volume), note),
+        )
+
+
+def asymmetry_pct(left: float, right: float) -> float | None:
+    """100 (L - R) / ((L + R) / 2); None when both are 0."""
+    return 200 * (left - right) / (left + right) if left + right > 0 else None
+
+
+def software() -> dict[str, str]:
+    """Versions of what took part."""
+    names = ("lnn-med", "torch", "monai", "numpy", "nibabel", "pydicom")
+    return {"python": platform.python_version(), **{name: version(name) for name in names}}
+
+
+def _job(labels: Sequence[Any]) -> str:
+    names = {label.name for label in labels}
+    return HEAD if {"Hippocampus_L", "Hippocampus_R"} <= names else CROP
+
+
+def _index(names: Mapping[int, str], wanted: str) -> int:
+    return next(index for index, name in names.items() if name == wanted)
+
+
+def _counts(labels: NDArray[np.uint8], names: Mapping[int, str]) -> dict[str, int]:
+    counts = np.bincount(labels.ravel(), minlength=1 + max(names))
+    return {name: int(counts[index]) for index, name in names.items()}
+
+
+def _structures(
+    labels: NDArray[np.uint8], names: Mapping[int, str], engine: Engine, volume: Volume, depth: NDArray[np.uint8]
+) -> tuple[Structure, ...]:
+    size = 1 + max(names)
+    counts = np.bincount(labels.ravel(), minlength=size)
+    depths = np.bincount(labels.ravel(), weights=depth.ravel(), minlength=size)
+    return tuple(
+        Structure(
+            name=name,
+            side=next((part for part in name.split("_") if part in ("L", "R")), None),
+            bundle=engine.bundle.info.name,
+            volume_mm3=float(counts[index] * volume.voxel_mm3),
+            interval_mm3=None,
+            coverage=None,
+            mean_depth=float(depths[index] / counts[index]) if counts[index] else None,
+        )
+        for index, name in names.items()
+    )
+
+
+def _fine_totals(counts: Mapping[str, int], voxel_mm3: float) -> dict[str, float | None]:
+    left, right = (
+        sum(counts[f"Hippocampus_{side}_{part}"] for part in PARTS) * voxel_mm3 for side in ("L", "R")
+    )
+    return {
+        "hippocampus_fine_left_mm3": left,
+        "hippocampus_fine_right_mm3": right,
+        "hippocampus_fine_asymmetry_pct": asymmetry_pct(left, right),
+    }
+
+
+def _models(engines: Sequence[Engine]) -> tuple[ModelUsed, ...]:
+    return tuple(
+        ModelUsed(engine.bundle.info.name, engine.bundle.info.version, engine.bundle.weights_sha256)
+        for engine in engines
+    )
+
+
+def _compute(answers: Sequence[Segmented], depth: NDArray[np.uint8]) -> Compute:
+    histogram = np.bincount(depth.ravel()) / depth.size
+    return Compute(
+        seconds=sum(answer.run.seconds for answer in answers),
+        gflops=sum(answer.run.gflops for answer in answers),
+        gflops_full=sum(answer.run.gflops_full for answer in answers),
+        depth_histogram={int(n): float(share) for n, share in enumerate(histogram) if share > 0},
+        attention=tuple(stage for answer in answers for stage in answer.run.attention),
+    )
+
+
+def _source(volume: Volume) -> Source:
+    return volume.source or Source(name="volume in memory", kind="array", sha256="")

@@ -1,0 +1,141 @@
+"""Running a bundle's network on this machine: device, number type, time and work."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lnn_med.errors import Code, ConfigError, InputError
+from lnn_med.inference.bundle import Bundle
+from lnn_med.models.lnn import LNN
+from lnn_med.prediction import Attention
+
+Depth = str | int
+
+
+@dataclass(frozen=True)
+class RuntimeConfig:
+    """How networks run.
+
+    `depth`: "auto" (gates decide), "full" (all stages everywhere), or 1, 2, ... (that exit everywhere).
+    `budget`: with "auto", largest share of the full network's FLOPs, 0 to 1.
+    """
+
+    depth: Depth = "auto"
+    budget: float | None = None
+    device: str = "auto"
+    runtime: str = "auto"
+
+    def __post_init__(self) -> None:
+        text = str(self.depth)
+        if text not in ("auto", "full") and not (text.isdecimal() and int(text) > 0):
+            raise ConfigError(f"depth is {text!r}; it must be auto, full or a number of exits from 1.")
+        if self.budget is not None and not 0 < self.budget <= 1:
+            raise ConfigError(f"budget is {self.budget:g}; it must lie above 0 and not above 1.")
+        if self.budget is not None and text != "auto":
+            raise ConfigError(f"budget works with depth auto, not with depth {text}.")
+        if self.device not in ("auto", "cpu", "cuda"):
+            raise ConfigError(f"device is {self.device!r}; it must be auto, cpu or cuda.")
+        if self.runtime not in ("auto", "torch"):
+            raise ConfigError(f"runtime is {self.runtime!r}; this version runs torch.")
+
+    @property
+    def network_depth(self) -> Depth:
+        """`depth` as the network takes it."""
+        return int(self.depth) if str(self.depth).isdecimal() else self.depth
+
+
+class Run(NamedTuple):
+    """One pass: `probabilities` (X, Y, Z, classes) float16 or bfloat16 on the CPU, `depth` (X, Y, Z) uint8
+    residual blocks executed at each voxel, and what it cost."""
+
+    probabilities: Tensor
+    depth: NDArray[np.uint8]
+    seconds: float
+    gflops: float
+    gflops_full: float
+    attention: tuple[Attention, ...]
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of a run; "auto" takes CUDA where there is one.
+
+    Raises:
+        ConfigError: CUDA asked for and absent.
+    """
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device cuda: no CUDA device can be used here. Use --device cpu.")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Whether bf16 arithmetic is fast here: CUDA from Ampere on, CPUs with avx512_bf16 or AMX."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported())
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+class Engine:
+    """A loaded network, ready for one scan after the other."""
+
+    def __init__(self, bundle: Bundle, config: RuntimeConfig) -> None:
+        self.bundle, self.config = bundle, config
+        self.device = choose_device(config.device)
+        self.dtype = torch.bfloat16 if has_bf16(self.device) else torch.float32
+        self.network: LNN = bundle.network().to(self.device).cast(self.dtype)
+
+    @torch.inference_mode()
+    def __call__(self, image: NDArray[np.float32], spacing_ratio: tuple[float, float, float]) -> Run:
+        """Segment one model-space image (X, Y, Z).
+
+        Raises:
+            InputError: E_RESOURCE when the device's memory does not suffice.
+        """
+        exits = self.network.config.exits
+        depth = self.config.network_depth
+        if isinstance(depth, int):
+            depth = min(depth, exits)
+        tensor = torch.from_numpy(image)[None, None].to(self.device, self.dtype)
+        ratio = torch.tensor([spacing_ratio], device=self.device)
+        try:
+            started = time.perf_counter()
+            output = self.network(tensor, depth, self.config.budget, ratio)
+            probabilities = output.logits[0].movedim(0, -1).softmax(dim=-1)
+            if self.device.type == "cuda":
+                torch.cuda.synchronize()
+            seconds = time.perf_counter() - started
+        except torch.OutOfMemoryError as error:
+            raise InputError(Code.RESOURCE, f"An image of {image.shape} voxels does not fit the device.") from error
+        stages = output.stages[0].cpu().numpy()
+        done, full = self._work(stages, image.shape)
+        return Run(
+            probabilities.cpu(), self._depth_map(stages), seconds, done / 1e9, full / 1e9, self._attention(image.shape)
+        )
+
+    def _work(self, stages: NDArray[np.int64], shape: tuple[int, ...]) -> tuple[float, float]:
+        costs = self.network.costs(shape)
+        if self.config.network_depth == "full":
+            return costs.full, costs.full
+        if self.config.network_depth != "auto":
+            return costs.dense[int(stages.flat[0])], costs.full
+        table = np.array([0.0, *costs.block])
+        return costs.trunk + float(table[stages].sum()), costs.full
+
+    def _depth_map(self, stages: NDArray[np.int64]) -> NDArray[np.uint8]:
+        size = self.network.config.block_size
+        blocks = np.array(self.network.config.depths, dtype=np.uint8)[stages]
+        return blocks.repeat(size, 0).repeat(size, 1).repeat(size, 2)
+
+    def _attention(self, shape: tuple[int, ...]) -> tuple[Attention, ...]:
+        level = self.network.config.attention_level
+        if level < 0:
+            return ()
+        tokens = int(np.prod([size // 2 ** (level + 1) for size in shape]))
+        path = self.network.trunk.attention[level].attention.path(tokens)  # type: ignore[union-attr,operator]
+        return (Attention(f"{self.bundle.info.name} trunk 1/{2 ** (level + 1)}", tokens, path),)
