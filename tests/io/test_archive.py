@@ -67,8 +67,8 @@ def _same_name_twice() -> bytes:
 
 
 def _bomb() -> bytes:
-    """64 MiB of zeros at about 1000:1."""
-    return _zip("zeros.dcm", content=bytes(64 << 20))
+    """16 MiB of zeros at about 1000:1."""
+    return _zip("zeros.dcm", content=bytes(16 << 20))
 
 
 def _lying_bomb() -> bytes:
@@ -175,10 +175,10 @@ def test_a_million_entries_are_refused_before_each_costs_memory(tmp_path: Path) 
     path.write_bytes(b"PK\x03\x04" + directory + end)
 
     tracemalloc.start()
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(InputError) as refusal:
         unpack(path, tmp_path / "out")
-    seconds = time.perf_counter() - start
+    seconds = time.process_time() - start
     _, peak_bytes = tracemalloc.get_traced_memory()
     tracemalloc.stop()
 

@@ -180,10 +180,10 @@ def test_gzip_bomb_is_refused_in_little_memory(tmp_path: Path, prefix: bytes) ->
     assert path.stat().st_size < 2 << 20
 
     tracemalloc.start()
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(InputError) as refusal:
         read_nifti(path)
-    seconds = time.perf_counter() - start
+    seconds = time.process_time() - start
     _, peak_bytes = tracemalloc.get_traced_memory()
     tracemalloc.stop()
 
