@@ -48,6 +48,7 @@ class Code(str, Enum):
     TERMS = "E_TERMS"
     CONFIG = "E_CONFIG"
     DEPENDENCY = "E_DEPENDENCY"
+    INTERNAL = "E_INTERNAL"
 
     @property
     def remedy(self) -> str:
@@ -113,6 +114,7 @@ _REMEDIES = {
     Code.TERMS: "Accept the publisher's terms on the page that is named and download the files there.",
     Code.CONFIG: "Correct the configuration value that is named.",
     Code.DEPENDENCY: "Install the extra that is named.",
+    Code.INTERNAL: "Report this defect of the program with what is named; the input may be fine.",
 }
 
 

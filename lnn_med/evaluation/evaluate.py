@@ -6,14 +6,14 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.ndimage import binary_fill_holes
 
 from lnn_med.errors import Code, InputError
 from lnn_med.evaluation.dataset import EvaluationCase, select_cases
-from lnn_med.evaluation.labels import Label, check_same_grid, group, predicted_indices, read_reference
+from lnn_med.evaluation.labels import check_same_grid, group, predicted_indices, read_reference
 from lnn_med.evaluation.metrics import StructureMetrics, structure_metrics
 from lnn_med.evaluation.summary import (
     CaseResult,
@@ -27,6 +27,9 @@ from lnn_med.io.nifti import read_nifti
 from lnn_med.io.tabular import write_csv, write_json
 from lnn_med.prediction import SEGMENTATION, Prediction
 from lnn_med.volume import Volume
+
+if TYPE_CHECKING:  # the module imports torch
+    from lnn_med.inference.bundle import Bundle, Label
 
 logger = logging.getLogger(__name__)
 
@@ -52,21 +55,6 @@ CASE_COLUMNS = (
 
 Predict = Callable[[Volume], Prediction]
 Progress = Callable[[int, int], None]  # cases done, cases in all
-
-
-class EvaluatedBundle(Protocol):
-    """What is asked of a bundle: who it is, its label table and the case names of its splits."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def version(self) -> str: ...
-    @property
-    def weights_sha256(self) -> str: ...
-    @property
-    def labels(self) -> Sequence[Label]: ...
-    @property
-    def split(self) -> Mapping[str, Sequence[str]]: ...
 
 
 @dataclass(frozen=True)
@@ -100,12 +88,12 @@ class EvaluationSummary:
 
 
 def evaluate(
-    bundle: EvaluatedBundle | str | Path,
+    bundle: Bundle | str | Path,
     dataset: Path,
     out: Path,
     split: str = "val",
     strip_skull: bool = False,
-    depth: str = "auto",
+    depth: str | int = "auto",
     budget: float | None = None,
     device: str = "auto",
     runtime: str = "auto",
@@ -134,23 +122,24 @@ def evaluate(
         InputError: the data set or one of its references cannot be used; nothing is written then.
     """
     model = _loaded(bundle)
-    selection = select_cases(dataset, split, model.split)
+    info = model.info
+    selection = select_cases(dataset, split, info.split)
     predict = predictor or _predictor(model, depth, budget, device, runtime)
     results = []
     for case in selection.cases:
-        results.append(_evaluate_case(case, model.labels, predict, strip_skull, tolerance_mm))
+        results.append(_evaluate_case(case, info.labels, predict, strip_skull, tolerance_mm))
         if progress is not None:
             progress(len(results), len(selection.cases))
     predicted = without_missing(results)
     structures = structure_summaries(results, seed)
-    trained_on = set(model.split.get(TRAIN, ()))
+    trained_on = set(info.split.get(TRAIN, ()))
     summary = EvaluationSummary(
-        bundle=model.name,
-        version=model.version,
+        bundle=info.name,
+        version=info.version,
         weights_sha256=model.weights_sha256,
         dataset=dataset.resolve().name,
         split=split,
-        depth=depth,
+        depth=str(depth),
         strip_skull=strip_skull,
         tolerance_mm=tolerance_mm,
         seed=seed,
@@ -242,17 +231,16 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return sum(known) / len(known) if known else None
 
 
-def _loaded(bundle: EvaluatedBundle | str | Path) -> EvaluatedBundle:
+def _loaded(bundle: Bundle | str | Path) -> Bundle:
     if not isinstance(bundle, (str, Path)):
         return bundle
-    from lnn_med.inference.bundle import load_bundle  # imports torch; not needed to refuse a wrong data set
+    from lnn_med.inference.bundle import load_bundle
 
-    return cast(EvaluatedBundle, load_bundle(bundle))
+    return load_bundle(bundle)
 
 
-def _predictor(
-    bundle: EvaluatedBundle, depth: str, budget: float | None, device: str, runtime: str
-) -> Predict:
+def _predictor(bundle: Bundle, depth: str | int, budget: float | None, device: str, runtime: str) -> Predict:
     from lnn_med.inference.predict import Predictor
 
-    return Predictor(chain=(bundle,), depth=depth, budget=budget, device=device, runtime=runtime)
+    stages = int(depth) if str(depth).isdigit() else depth
+    return Predictor(chain=(bundle,), depth=stages, budget=budget, device=device, runtime=runtime)

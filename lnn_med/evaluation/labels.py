@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,21 +15,13 @@ from lnn_med.geometry import voxel_to_mm
 from lnn_med.io.nifti import read_labels
 from lnn_med.volume import Volume
 
+if TYPE_CHECKING:  # the module imports torch
+    from lnn_med.inference.bundle import Label
+
 GRID_TOLERANCE_MM = 0.1  # as between qform and sform; rounding of headers stays far below
 MAX_LABEL = 2**20  # no atlas comes near; a grey image given as labels does
 
 Indices = NDArray[np.int32]  # (I, J, K), 0 is background
-
-
-class Label(Protocol):
-    """A row of the bundle's label table; `sources` are the integers that the data set uses for it."""
-
-    @property
-    def index(self) -> int: ...
-    @property
-    def name(self) -> str: ...
-    @property
-    def sources(self) -> Sequence[int]: ...
 
 
 def read_reference(path: Path) -> Volume:

@@ -101,7 +101,8 @@ def _by_patient(
     rank: dict[Hashable, int] = {}
     member = [rank.setdefault(patient, len(rank)) for patient in patients]
     size = len(rank)
-    return np.bincount(member, values, minlength=size), np.bincount(member, minlength=size).astype(np.float64)
+    sums = np.bincount(member, values, minlength=size).astype(np.float64)
+    return sums, np.bincount(member, minlength=size).astype(np.float64)
 
 
 def _bootstrap_means(

@@ -33,21 +33,28 @@ class FakeLabel:
 
 
 @dataclass(frozen=True)
-class FakeBundle:
+class FakeInfo:
     labels: Sequence[FakeLabel]
     split: Mapping[str, Sequence[str]]
     name: str = "fake-t1"
     version: str = "1.2.3"
+
+
+@dataclass(frozen=True)
+class FakeBundle:
+    info: FakeInfo
     weights_sha256: str = "ab" * 32
 
 
 BUNDLE = FakeBundle(
-    labels=(
-        FakeLabel(1, "Hippocampus_L", (48,)),
-        FakeLabel(2, "Hippocampus_R", (47,)),
-        FakeLabel(3, "Cortex_L", (102, 103)),
-    ),
-    split={"train": ["case0"], "val": ["case1", "case2", "case3"], "calibration": ["gone"]},
+    FakeInfo(
+        labels=(
+            FakeLabel(1, "Hippocampus_L", (48,)),
+            FakeLabel(2, "Hippocampus_R", (47,)),
+            FakeLabel(3, "Cortex_L", (102, 103)),
+        ),
+        split={"train": ["case0"], "val": ["case1", "case2", "case3"], "calibration": ["gone"]},
+    )
 )
 PREDICTED_VALUES = {11: "Hippocampus_L", 12: "Hippocampus_R", 13: "Cortex_L"}  # not the bundle's indices
 
@@ -225,7 +232,7 @@ def test_wrong_splits_and_folders_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_prediction_of_other_structures_is_refused(tmp_path: Path) -> None:
-    other = FakeBundle(labels=(FakeLabel(1, "Amygdala_L", (48,)),), split=BUNDLE.split)
+    other = FakeBundle(FakeInfo((FakeLabel(1, "Amygdala_L", (48,)),), BUNDLE.info.split))
     with pytest.raises(ConfigError, match="must share structures"):
         evaluate(other, make_dataset(tmp_path / "data"), tmp_path / "out", predictor=Oracle())
 

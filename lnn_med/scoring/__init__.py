@@ -1,0 +1,1 @@
+"""A folder of scans scored: found, listed in a manifest, each measured once, resumable."""

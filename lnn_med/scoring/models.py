@@ -1,0 +1,80 @@
+"""The models of a run: what to load, how to load it in a worker, and the hash that stands for it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Protocol
+
+from lnn_med.scoring.case import Predict
+
+PACKAGE = "lnn-med"
+
+
+class Models(Protocol):
+    """What a run asks of its models; an instance is sent to the workers."""
+
+    def load(self) -> Predict:
+        """Load everything once; the answer scores one scan after the other."""
+        ...
+
+    def describe(self) -> Mapping[str, Any]:
+        """What decides the outcome, as plain values: bundles with their hashes, options, version."""
+        ...
+
+
+@dataclass(frozen=True)
+class BundledModels:
+    """Bundles and predict's options; no bundle named means all that fit."""
+
+    bundle: tuple[str, ...] = ()
+    depth: str | int = "auto"
+    budget: float | None = None
+    device: str = "auto"
+    runtime: str = "auto"
+
+    def load(self) -> Predict:
+        """See `Models.load`."""
+        from lnn_med.allocator import keep_memory
+
+        keep_memory()
+        from lnn_med.inference.predict import Predictor
+
+        options = asdict(self)
+        chain = {"chain": named} if (named := options.pop("bundle")) else {}
+        return Predictor(**options, **chain)
+
+    def describe(self) -> Mapping[str, Any]:
+        """See `Models.describe`."""
+        from lnn_med.inference.bundle import SUMS, file_sha256, list_bundles, load_bundle
+
+        bundles = [load_bundle(name) for name in self.bundle or list_bundles()]
+        return {
+            "bundles": [
+                {
+                    "name": one.info.name,
+                    "version": one.info.version,
+                    "weights_sha256": one.weights_sha256,
+                    "files_sha256": file_sha256(one.path / SUMS),
+                }
+                for one in bundles
+            ],
+            "options": asdict(self),
+            "software": {PACKAGE: package_version()},
+        }
+
+
+def key_of(description: Mapping[str, Any]) -> str:
+    """Hash that changes when anything in the description does."""
+    return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()
+
+
+def package_version() -> str:
+    """Version of this package, "unknown" when it runs without being installed."""
+    try:
+        return version(PACKAGE)
+    except PackageNotFoundError:
+        return "unknown"
