@@ -11,6 +11,7 @@ import tomllib
 from collections.abc import Iterator
 from dataclasses import asdict
 from functools import cache
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,11 @@ def at_import(tree: ast.AST) -> Iterator[ast.AST]:
         if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
             yield node
             yield from at_import(node)
+
+
+def name_of(requirement: str) -> str:
+    """The normal form of a distribution's name, without extras and versions."""
+    return re.match(r"[\w.-]+", requirement)[0].lower().replace("_", "-")
 
 
 def test_top_level_holds_only_what_the_design_names() -> None:
@@ -130,6 +136,21 @@ def test_package_imports_no_network_module() -> None:
     assert not found
 
 
+def test_package_can_be_imported_without_any_extra() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    core = {name_of(entry) for entry in settings["dependencies"]}
+    owners = metadata.packages_distributions()
+    found = []
+    for path, tree in modules("lnn_med"):
+        for name in imports(at_import(tree)):
+            top = name.split(".")[0]
+            if top in sys.stdlib_module_names or top == "lnn_med":
+                continue
+            if not {name_of(owner) for owner in owners.get(top, [])} & core:
+                found.append(f"{path.relative_to(ROOT)} imports {top}")
+    assert not found, "import it where it is used: errors.require(module, extra)"
+
+
 def test_help_imports_nothing_heavy() -> None:
     code = "import lnn_med.cli, sys; print(*sys.modules)"
     loaded = subprocess.run(
@@ -160,7 +181,7 @@ def test_constraints_pin_every_dependency() -> None:
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     wanted = [settings["dependencies"], *settings["optional-dependencies"].values()]
     entries = (entry for group in wanted for entry in group)
-    names = {re.match(r"[\w.-]+", entry)[0].lower().replace("_", "-") for entry in entries}
+    names = {name_of(entry) for entry in entries}
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     pinned = {line.split("==")[0] for line in lines if "==" in line}
     assert names <= pinned, f"not pinned: {sorted(names - pinned)}"
