@@ -281,3 +281,16 @@ def test_page_of_refusals_lists_every_code_and_limit() -> None:
     missing += [code.value for code in WarningCode if f"`{code.value}`" not in page]
     missing += [name for name, value in asdict(LIMITS).items() if f"| {value:,} |" not in page]
     assert not missing, f"docs/refusals.md is out of date: {missing}"
+
+
+def test_public_names_exist() -> None:
+    import lnn_med
+
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    named = {
+        name.strip() for line in re.findall(r"from lnn_med import (.+)", readme) for name in line.split(",")
+    }
+    assert named
+    assert named <= set(lnn_med.__all__)
+    for name in lnn_med.__all__:
+        assert getattr(lnn_med, name) is not None, name
