@@ -45,7 +45,6 @@ from lnn_med.options import (
     Series,
     Sex,
     Verbose,
-    checked_depth,
     clinical_values,
 )
 
@@ -209,8 +208,8 @@ def score(
     """Measure every scan of a folder; one bad scan never stops the run, finished ones are skipped."""
     set_up_logging(verbose)
     keep_memory()
-    checked_depth(depth)
     with counting(as_json, "Listing the scans", None) as progress:
+        from lnn_med.inference.runtime import RuntimeConfig
         from lnn_med.scoring.models import BundledModels
         from lnn_med.scoring.runner import Progress
         from lnn_med.scoring.runner import score as run_scoring
@@ -220,6 +219,7 @@ def score(
             words = "Listing the scans" if listing else f"Measuring, {now.failed} failed"
             progress.update(progress.task_ids[0], completed=now.done, total=now.total, description=words)
 
+        RuntimeConfig(depth, budget, device, runtime)  # refuses a wrong option before any work
         models = BundledModels(tuple(bundle or ()), depth, budget, device, runtime)
         summary = run_scoring(*(folder, run, models, workers, table, retry_failed, lenient), progress=advance)
     if as_json:
@@ -437,8 +437,7 @@ def _predictor(
 ) -> Predictor:
     from lnn_med.inference.predict import Predictor
 
-    chain = {"chain": tuple(bundle)} if bundle else {}
-    return Predictor(depth=checked_depth(depth), budget=budget, device=device, runtime=runtime, **chain)
+    return Predictor(tuple(bundle or ()), depth, budget, device, runtime)
 
 
 def _keep_input(scan: Path, out: Path) -> None:

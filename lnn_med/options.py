@@ -20,26 +20,13 @@ Budget = Annotated[
     float | None, typer.Option(help="Share of the full network's work that may be spent.", min=0, max=1)
 ]
 Device = Annotated[str, typer.Option(help="Where the networks run.", metavar="auto|cpu|cuda")]
-Runtime = Annotated[str, typer.Option(help="What runs them.", metavar="auto|torch|openvino")]
+Runtime = Annotated[str, typer.Option(help="What runs them.", metavar="auto|torch")]
 Series = Annotated[str | None, typer.Option(help="SeriesInstanceUID, when there are several.", metavar="UID")]
 Lenient = Annotated[bool, typer.Option("--lenient", help="Also read DICOM files without preamble.")]
 Age = Annotated[float | None, typer.Option(help="Age at the scan, years.", min=0, max=120)]
 Sex = Annotated[str | None, typer.Option(help="Sex of the patient.", metavar="F|M")]
 Education = Annotated[float | None, typer.Option(help="Years of education.", min=0, max=40)]
 Mmse = Annotated[float | None, typer.Option(help="Mini-Mental State Examination.", min=0, max=30)]
-
-
-def checked_depth(text: str) -> str | int:
-    """The depth as the networks take it.
-
-    Raises:
-        ConfigError: neither auto nor full nor a positive whole number.
-    """
-    if text in ("auto", "full"):
-        return text
-    if text.isdecimal() and int(text) > 0:
-        return int(text)
-    raise ConfigError(f"--depth is {text!r}; it must be auto, full or a number of stages from 1.")
 
 
 def clinical_values(
