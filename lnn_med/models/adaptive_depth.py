@@ -13,8 +13,6 @@ from torch.nn import functional as F
 
 from lnn_med.models.blocks import ChannelsLast
 
-Blocks = Tensor  # (n, 4) long: batch index and block position (i, j, k)
-
 
 class Gates(nn.Module):
     """Learned decisions from trunk features: how many stages the case gets, and which blocks get them.
@@ -99,47 +97,52 @@ def within_budget(stages: Tensor, block: Tensor, costs: list[float], fixed: floa
     return result
 
 
+Corner = tuple[int, int, int, int]  # batch index and first voxel (i, j, k) of a box
+
+
 class _Gather(torch.autograd.Function):
     """Cut boxes out of a volume; backwards adds them into one zero volume (slicing would make one for each)."""
 
     @staticmethod
-    def forward(ctx: Any, volume: Tensor, corners: list[tuple[int, int, int, int]], side: int) -> Tensor:
-        ctx.shape, ctx.corners, ctx.side = volume.shape, corners, side
-        cuts = [volume[n, :, i : i + side, j : j + side, k : k + side] for n, i, j, k in corners]
-        return torch.stack(cuts).contiguous(memory_format=ChannelsLast)
+    def forward(ctx: Any, volume: Tensor, corners: list[Corner], shape: tuple[int, int, int]) -> Tensor:
+        ctx.shape, ctx.boxes = volume.shape, [_box(corner, shape) for corner in corners]
+        return torch.stack([volume[box] for box in ctx.boxes]).contiguous(memory_format=ChannelsLast)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        (gradient,), side = gradients, ctx.side
-        total = torch.zeros(ctx.shape, dtype=gradient.dtype, device=gradient.device).to(memory_format=ChannelsLast)
-        for cut, (n, i, j, k) in zip(gradient, ctx.corners, strict=True):
-            total[n, :, i : i + side, j : j + side, k : k + side] += cut
+        (gradient,) = gradients
+        total = torch.zeros(ctx.shape, dtype=gradient.dtype, device=gradient.device).to(
+            memory_format=ChannelsLast
+        )
+        for cut, box in zip(gradient, ctx.boxes, strict=True):
+            total[box] += cut
         return total, None, None
 
 
-def gather(volume: Tensor, blocks: Blocks, size: int, border: int) -> Tensor:
-    """Cut blocks with their halo out of a volume.
+def _box(corner: Corner, shape: tuple[int, int, int]) -> tuple[int | slice, ...]:
+    n, *first = corner
+    return (n, slice(None), *(slice(a, a + length) for a, length in zip(first, shape, strict=True)))
+
+
+def gather(volume: Tensor, corners: list[Corner], shape: tuple[int, int, int]) -> Tensor:
+    """Cut boxes of one shape out of a volume.
 
     Args:
-        volume: (B, C, X + 2 border, Y + 2 border, Z + 2 border), grown by `border`.
-        blocks: (n, 4) batch index and block position.
-        size: block side in voxels of this volume.
-        border: halo in voxels of this volume.
+        volume: (B, C, X, Y, Z).
+        corners: batch index and first voxel of each box.
+        shape: voxels of a box.
 
     Returns:
-        (n, C, size + 2 border, ...), channels-last.
+        (n, C, *shape), channels-last.
     """
-    corners = [(n, i * size, j * size, k * size) for n, i, j, k in blocks.tolist()]
-    return _Gather.apply(volume, corners, size + 2 * border)  # type: ignore[no-any-return]
+    return _Gather.apply(volume, corners, shape)  # type: ignore[no-any-return]
 
 
-def scatter(target: Tensor, values: Tensor, blocks: Blocks) -> None:
-    """Write block values (n, C, s, s, s) into a volume (B, C, X, Y, Z), in place."""
-    side = values.shape[-1]
-    for value, (n, i, j, k) in zip(values, blocks.tolist(), strict=True):
-        target[
-            n, :, i * side : (i + 1) * side, j * side : (j + 1) * side, k * side : (k + 1) * side
-        ] = value
+def scatter(target: Tensor, values: Tensor, corners: list[Corner]) -> None:
+    """Write boxes (n, C, ...) into a volume (B, C, X, Y, Z), in place."""
+    shape = (values.shape[2], values.shape[3], values.shape[4])
+    for value, corner in zip(values, corners, strict=True):
+        target[_box(corner, shape)] = value
 
 
 def block_entropy(logits: Tensor) -> Tensor:

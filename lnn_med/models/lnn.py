@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lnn_med.models.adaptive_depth import Blocks, Gates, block_entropy, decide, gather, scatter, within_budget
+from lnn_med.models.adaptive_depth import Corner, Gates, block_entropy, decide, gather, scatter, within_budget
 from lnn_med.models.blocks import ChannelNorm, ChannelsLast, ResidualBlock, grow, shrink
 from lnn_med.models.sparse_attention import BlockSparseAttention
 
@@ -92,7 +92,10 @@ class SparseAttentionBlock(nn.Module):
             channels, config.attention_heads, config.attention_block, config.attention_top_k
         )
         self.mlp = nn.Sequential(
-            ChannelNorm(channels), nn.Conv3d(channels, 2 * channels, 1), nn.GELU(), nn.Conv3d(2 * channels, channels, 1)
+            ChannelNorm(channels),
+            nn.Conv3d(channels, 2 * channels, 1),
+            nn.GELU(),
+            nn.Conv3d(2 * channels, channels, 1),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -239,16 +242,38 @@ class LNN(nn.Module):
         weight = self.exit.weight[:, :, i, j, k].t()[:, :, None, None, None]
         return F.conv3d(features, weight.contiguous(), self.exit.bias)
 
-    def exits_of_blocks(self, image: Tensor, features: Tensor, blocks: Blocks, stages: int) -> list[Tensor]:
-        """Logits of exits 1 to 1 + `stages` at chosen blocks, each (n, classes, size, size, size)."""
-        size = self.config.block_size
-        logits = [self.exit(gather(features, blocks, size // 2, 0))]
+    def exits_of_boxes(
+        self, image: Tensor, features: Tensor, corners: list[Corner], shape: tuple[int, int, int], stages: int
+    ) -> list[Tensor]:
+        """Logits of exits 1 to 1 + `stages` in boxes of the image, each (n, classes, *shape).
+
+        Args:
+            image: (B, in, X, Y, Z).
+            features: trunk features of the same volumes.
+            corners: boxes; first voxels and `shape` must be even.
+            shape: voxels of a box.
+            stages: how many fine stages run.
+        """
+        halved = [(n, i // 2, j // 2, k // 2) for n, i, j, k in corners]
+        logits = [self.exit(gather(features, halved, _grown(shape, 0, half=True)))]
         if stages:
-            halo, trunk_halo = self.fine.halo(stages), self.fine.trunk_halo(stages)
-            image_cuts = gather(grow(image, halo), blocks, size, halo)
-            feature_cuts = gather(grow(features, trunk_halo), blocks, size // 2, trunk_halo)
-            logits += self.fine(image_cuts, feature_cuts, stages, every_exit=True)
+            logits += self._fine_of_boxes(image, features, corners, shape, stages, every_exit=True)
         return logits
+
+    def _fine_of_boxes(
+        self,
+        image: Tensor,
+        features: Tensor,
+        corners: list[Corner],
+        shape: tuple[int, int, int],
+        stages: int,
+        every_exit: bool = False,
+    ) -> list[Tensor]:
+        halo, trunk_halo = self.fine.halo(stages), self.fine.trunk_halo(stages)
+        halved = [(n, i // 2, j // 2, k // 2) for n, i, j, k in corners]
+        image_cuts = gather(grow(image, halo), corners, _grown(shape, halo))
+        feature_cuts = gather(grow(features, trunk_halo), halved, _grown(shape, trunk_halo, half=True))
+        return self.fine(image_cuts, feature_cuts, stages, every_exit)
 
     def forward(
         self,
@@ -307,21 +332,22 @@ class LNN(nn.Module):
         logits = self.exit(features) / self.temperature[0].to(features.dtype)
         size = self.config.block_size
         for number in range(1, self.config.exits):
-            blocks = (stages == number).nonzero()
-            if not len(blocks):
-                continue
-            halo, trunk_halo = self.fine.halo(number), self.fine.trunk_halo(number)
-            grown_image, grown_features = grow(image, halo), grow(features, trunk_halo)
-            for chunk in blocks.split(GATHER_CHUNK):
-                image_cuts = gather(grown_image, chunk, size, halo)
-                feature_cuts = gather(grown_features, chunk, size // 2, trunk_halo)
-                values = self.fine(image_cuts, feature_cuts, number)[-1]
+            blocks = (stages == number).nonzero().tolist()
+            corners = [(n, i * size, j * size, k * size) for n, i, j, k in blocks]
+            for first in range(0, len(corners), GATHER_CHUNK):
+                chunk = corners[first : first + GATHER_CHUNK]
+                values = self._fine_of_boxes(image, features, chunk, (size, size, size), number)[-1]
                 scatter(logits, values / self.temperature[number].to(values.dtype), chunk)
         return logits
 
     def costs(self, shape: tuple[int, ...]) -> Costs:
         """FLOPs of the parts for one volume of that shape."""
         return _costs(self.config, shape)
+
+
+def _grown(shape: tuple[int, int, int], border: int, half: bool = False) -> tuple[int, int, int]:
+    i, j, k = ((size // 2 if half else size) + 2 * border for size in shape)
+    return i, j, k
 
 
 class Costs(NamedTuple):
@@ -358,7 +384,9 @@ def _costs(config: LNNConfig, shape: tuple[int, ...]) -> Costs:
             block.append(float(one.total))
             with _FlopCount(network) as all_blocks:
                 network.fine(
-                    grow(image, network.fine.halo(number)), grow(half, network.fine.trunk_halo(number)), number
+                    grow(image, network.fine.halo(number)),
+                    grow(half, network.fine.trunk_halo(number)),
+                    number,
                 )
             dense.append(float(trunk.total - exit_alone.total + all_blocks.total))
     return Costs(float(trunk.total), block, dense, dense[-1])

@@ -62,9 +62,15 @@ def case_names(config: DataConfig) -> list[str]:
     root = Path(config.root).expanduser()
     images = root / config.images
     if not images.is_dir():
-        raise ConfigError(f"data.root: no folder `{config.images}` in `{config.root}`. Fetch it with lnn-data fetch.")
+        raise ConfigError(
+            f"data.root: no folder `{config.images}` in `{config.root}`. Fetch it with lnn-data fetch."
+        )
     names = sorted(f.name for f in images.glob("*.nii*") if not f.name.startswith("."))
-    return [name.removesuffix(".gz").removesuffix(".nii") for name in names if (root / config.labels / name).exists()]
+    return [
+        name.removesuffix(".gz").removesuffix(".nii")
+        for name in names
+        if (root / config.labels / name).exists()
+    ]
 
 
 def split_cases(names: list[str], config: DataConfig) -> Split:
@@ -89,7 +95,9 @@ def load_cases(
     table = source_table(labels)
 
     def load(name: str) -> Case:
-        path = next(p for p in (root / config.images / f"{name}{end}" for end in (".nii.gz", ".nii")) if p.exists())
+        path = next(
+            p for p in (root / config.images / f"{name}{end}" for end in (".nii.gz", ".nii")) if p.exists()
+        )
         volume = read_nifti(path)
         reference = read_nifti(root / config.labels / path.name)
         seen = into_model_space(volume, space)
@@ -149,7 +157,13 @@ class Variants(Dataset[Item]):
         seed = int(np.random.default_rng((self.seed, number, 1)).integers(2**31))
         chosen = augment.draw(self.config, case.labels, self.spacing_mm, self.window, seed)
         image, labels, ratio = augment.apply(
-            chosen, case.image.float()[None], case.labels, self.window, self.spacing_mm, self.mirror, self.fluid
+            chosen,
+            case.image.float()[None],
+            case.labels,
+            self.window,
+            self.spacing_mm,
+            self.mirror,
+            self.fluid,
         )
         return Item(image, labels, ratio, seed)
 

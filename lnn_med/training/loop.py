@@ -33,7 +33,13 @@ from lnn_med.training.validate import validate
 logger = logging.getLogger(__name__)
 Progress = Callable[[int, int, dict[str, float]], None]
 
-CHECKPOINT, STATE, LOG, CURVE, CONFIG = "checkpoint.safetensors", "state.json", "log.jsonl", "curve.png", "config.yaml"
+CHECKPOINT, STATE, LOG, CURVE, CONFIG = (
+    "checkpoint.safetensors",
+    "state.json",
+    "log.jsonl",
+    "curve.png",
+    "config.yaml",
+)
 
 
 @dataclass(frozen=True)
@@ -100,12 +106,16 @@ class _Run:
     def __init__(self, config: RunConfig, folder: Path, team: Team) -> None:
         self.config, self.folder, self.team = config, folder, team
         if config.schedule.batch % team.size:
-            raise ConfigError(f"schedule.batch {config.schedule.batch} does not divide among {team.size} processes.")
+            raise ConfigError(
+                f"schedule.batch {config.schedule.batch} does not divide among {team.size} processes."
+            )
         torch.manual_seed(config.seed)
         self._claim_folder()
         self.split = split_cases(case_names(config.data), config.data)
         self.train_cases = load_cases(config.data, self.split.train, config.space, config.labels)
-        self.val_cases = load_cases(config.data, self.split.val, config.space, config.labels) if team.leads else []
+        self.val_cases = (
+            load_cases(config.data, self.split.val, config.space, config.labels) if team.leads else []
+        )
         self.network = self._new_network().to(team.device)
         self.optimizer = make_optimizer(self.network, config.schedule)
         self.average = Average(self.network, config.schedule.ema)
@@ -118,7 +128,9 @@ class _Run:
         schedule, started, saved = self.config.schedule, time.monotonic(), time.monotonic()
         bundle = None
         wrapped = _Loss(self.network, self.weights, self.config)
-        model = DistributedDataParallel(wrapped, find_unused_parameters=True) if self.team.size > 1 else wrapped
+        model = (
+            DistributedDataParallel(wrapped, find_unused_parameters=True) if self.team.size > 1 else wrapped
+        )
         for items in self._batches():
             parts = self._advance(model, items)
             if progress and self.team.leads:
@@ -194,7 +206,9 @@ class _Run:
         plain = yaml.safe_dump(configuration.as_dict(self.config), sort_keys=False)
         if written.is_file():
             if _without_pace(yaml.safe_load(written.read_text())) != _without_pace(yaml.safe_load(plain)):
-                raise ConfigError(f"{self.folder.name}: the run was started with another configuration; name a new folder.")
+                raise ConfigError(
+                    f"{self.folder.name}: the run was started with another configuration; name a new folder."
+                )
         elif self.team.leads:
             self.folder.mkdir(parents=True, exist_ok=True)
             written.write_text(plain)
@@ -275,7 +289,14 @@ class _Loss(nn.Module):
     def forward(self, image: Tensor, labels: Tensor, ratio: Tensor, seeds: Tensor, coarse: bool) -> Any:
         with torch.autocast(image.device.type, torch.bfloat16, enabled=self.bf16):
             return network_loss(
-                self.network, image, labels, ratio, seeds, self.class_weights, self.config.loss, coarse  # type: ignore[arg-type]
+                self.network,
+                image,
+                labels,
+                ratio,
+                seeds,
+                self.class_weights,
+                self.config.loss,
+                coarse,  # type: ignore[arg-type]
             )
 
 

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lnn_med.models.adaptive_depth import Blocks, straight_through
-from lnn_med.models.lnn import LNN
+from lnn_med.models.adaptive_depth import Corner, gather, straight_through
+from lnn_med.models.lnn import LNN, TrunkOutput
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,9 @@ class LossConfig:
     """Weights of the terms and what is sampled."""
 
     blocks: int = 8  # blocks a case whose fine stages are trained in a step
+    box: tuple[int, int, int] | None = (
+        None  # instead: one box of even size around the labels, for small crops
+    )
     coarse_share: float = 0.3  # first share of the steps that train the trunk alone
     frequency_power: float = 0.5  # cross-entropy weights: class frequency to minus this; 0: equal
     label_smoothing: float = 0.0
@@ -68,15 +71,23 @@ def distillation(student: Tensor, teacher: Tensor) -> Tensor:
     return (log_teacher.exp() * (log_teacher - log_student)).sum(dim=1).mean()
 
 
-def gate_loss(case: Tensor, block: Tensor, costs: list[float], gains: Tensor, blocks: Blocks, seeds: Tensor, config: LossConfig) -> Tensor:
+def gate_loss(
+    case: Tensor,
+    block: Tensor,
+    costs: list[float],
+    gains: Tensor,
+    sampled: Tensor,
+    seeds: Tensor,
+    config: LossConfig,
+) -> Tensor:
     """Expected loss under sampled gates, plus the bill for the work they order.
 
     Args:
         case: case logits (B, stages).
         block: block logits (B, stages, I, J, K).
         costs: cost of a block with 1, 2, ... stages over that of the dense fine path; rising.
-        gains: loss of each exit at the sampled blocks (n, exits), no gradient.
-        blocks: the sampled blocks (n, 4).
+        gains: loss of each exit in each sampled block (n, exits), no gradient.
+        sampled: the sampled blocks (n, 4): batch index and block position.
         seeds: one integer a case, so that every process draws the same noise.
     """
     noise = [
@@ -90,14 +101,14 @@ def gate_loss(case: Tensor, block: Tensor, costs: list[float], gains: Tensor, bl
     on = (case_on[:, :, None, None, None] * block_on).cumprod(dim=1)  # (B, stages, I, J, K)
     steps = torch.tensor(costs, device=block.device).diff(prepend=torch.zeros(1, device=block.device))
     spent = (on * steps[None, :, None, None, None]).sum(dim=1).mean(dim=(1, 2, 3))  # (B,)
-    n, i, j, k = blocks.unbind(1)
+    n, i, j, k = sampled.unbind(1)
     chosen = on[n, :, i, j, k]  # (n, stages)
     expected = gains[:, 0] + (chosen * (gains[:, 1:] - gains[:, :-1])).sum(dim=1)
     surplus = F.relu(spent - config.gate_budget)
     return expected.mean() + config.gate_cost * spent.mean() + surplus.mean()
 
 
-def sample_blocks(labels: Tensor, size: int, count: int, seeds: Tensor) -> Blocks:
+def sample_blocks(labels: Tensor, size: int, count: int, seeds: Tensor) -> list[Corner]:
     """Choose blocks to train: three quarters among those with labels, the rest anywhere.
 
     Args:
@@ -107,7 +118,7 @@ def sample_blocks(labels: Tensor, size: int, count: int, seeds: Tensor) -> Block
         seeds: one integer a case.
     """
     filled = F.max_pool3d((labels > 0).float()[:, None], size)[:, 0]  # (B, I, J, K)
-    chosen = []
+    chosen: list[Corner] = []
     for n, seed in enumerate(seeds):
         generator = torch.Generator().manual_seed(int(seed) + 1)
         inside = filled[n].nonzero().cpu()
@@ -115,9 +126,25 @@ def sample_blocks(labels: Tensor, size: int, count: int, seeds: Tensor) -> Block
         wanted = min(len(inside), -(-3 * count // 4))
         picked = inside[torch.randperm(len(inside), generator=generator)[:wanted]]
         rest = everywhere[torch.randperm(len(everywhere), generator=generator)[: count - wanted]]
-        both = torch.cat([picked, rest])
-        chosen.append(torch.cat([torch.full((len(both), 1), n), both], dim=1))
-    return torch.cat(chosen)
+        chosen += [(n, i * size, j * size, k * size) for i, j, k in torch.cat([picked, rest]).tolist()]
+    return chosen
+
+
+def sample_box(labels: Tensor, shape: tuple[int, int, int], seeds: Tensor) -> list[Corner]:
+    """One box a case around the middle of its labels, moved by up to 4 voxels; corners are even."""
+    corners: list[Corner] = []
+    for n, seed in enumerate(seeds):
+        generator = torch.Generator().manual_seed(int(seed) + 1)
+        filled = (labels[n] > 0).nonzero()
+        size = torch.tensor(labels.shape[1:])
+        middle = (filled.amin(0) + filled.amax(0) + 1).cpu() / 2 if len(filled) else size / 2
+        moved = middle + torch.rand(3, generator=generator) * 8 - 4
+        first = torch.minimum(
+            (moved - torch.tensor(shape) / 2).clamp(min=0).long(), size - torch.tensor(shape)
+        )
+        i, j, k = (first // 2 * 2).tolist()
+        corners.append((n, i, j, k))
+    return corners
 
 
 def network_loss(
@@ -152,34 +179,69 @@ def network_loss(
     return total / len(cases), parts
 
 
-def _fine_loss(network, image, labels, seen, seeds, weights, config):  # type: ignore[no-untyped-def]
-    size, stages = network.config.block_size, len(network.config.fine_blocks)
-    blocks = sample_blocks(labels, size, config.blocks, seeds).to(image.device)
-    exits = network.exits_of_blocks(image, seen.features, blocks, stages)
-    target = torch.stack(
-        [
-            labels[n, i * size : (i + 1) * size, j * size : (j + 1) * size, k * size : (k + 1) * size]
-            for n, i, j, k in blocks.tolist()
-        ]
+def _fine_loss(
+    network: LNN,
+    image: Tensor,
+    labels: Tensor,
+    seen: TrunkOutput,
+    seeds: Tensor,
+    weights: Tensor,
+    config: LossConfig,
+) -> tuple[Tensor, dict[str, float]]:
+    size, stages, cases = network.config.block_size, len(network.config.fine_blocks), image.shape[0]
+    shape = config.box or (size, size, size)
+    corners = (
+        sample_box(labels, shape, seeds) if config.box else sample_blocks(labels, size, config.blocks, seeds)
     )
+    exits = network.exits_of_boxes(image, seen.features, corners, shape, stages)
+    target = gather(labels[:, None], corners, shape)[:, 0]
+    owner = torch.tensor([corner[0] for corner in corners], device=image.device)
     total, parts = image.new_zeros(()), {}
-    for n in range(image.shape[0]):
-        mine = blocks[:, 0] == n
+    for n in range(cases):
+        mine = owner == n
         for number in range(1, stages + 1):
             loss = cross_entropy_and_dice(exits[number][mine], target[mine], weights, config.label_smoothing)
-            parts[f"exit_{number + 1}"] = parts.get(f"exit_{number + 1}", 0.0) + float(loss.detach()) / image.shape[0]
+            name = f"exit_{number + 1}"
+            parts[name] = parts.get(name, 0.0) + float(loss.detach()) / cases
             total = total + loss
         for early in exits[:-1]:
             total = total + config.distill * distillation(early[mine], exits[-1][mine])
-    with torch.no_grad():
-        gains = torch.stack(
-            [F.cross_entropy(e.float(), target, reduction="none").mean(dim=(1, 2, 3)) for e in exits], dim=1
-        )
+    gains, sampled = _block_losses(exits, target, corners, seen.block_gate, size)
     costs = network.costs(tuple(image.shape[2:]))
     per_block = (costs.full - costs.trunk) / (image[0, 0].numel() / size**3)
-    gate = gate_loss(
-        seen.case_gate, seen.block_gate, [c / per_block for c in costs.block], gains, blocks, seeds, config
-    )
+    shares = [cost / per_block for cost in costs.block]
+    gate = gate_loss(seen.case_gate, seen.block_gate, shares, gains, sampled, seeds, config)
     parts["gate"] = float(gate.detach())
-    parts["active"] = float(((seen.block_gate > 0) & (seen.case_gate > 0)[:, :, None, None, None]).float().mean())
-    return total + gate * image.shape[0], parts
+    parts["active"] = float(
+        ((seen.block_gate > 0) & (seen.case_gate > 0)[:, :, None, None, None]).float().mean()
+    )
+    return total + gate * cases, parts
+
+
+@torch.no_grad()
+def _block_losses(
+    exits: list[Tensor], target: Tensor, corners: list[Corner], block_gate: Tensor, size: int
+) -> tuple[Tensor, Tensor]:
+    """Mean cross-entropy of each exit (n, exits) in each gated block that the boxes touch, and those blocks (n, 4)."""
+    cases, _, *grid = block_gate.shape
+    first = torch.tensor(corners, device=target.device)  # (boxes, 4)
+    along = [
+        (first[:, axis + 1, None] + torch.arange(length, device=target.device)) // size
+        for axis, length in enumerate(target.shape[1:])
+    ]
+    i, j, k = along[0][:, :, None, None], along[1][:, None, :, None], along[2][:, None, None, :]
+    n = first[:, 0][:, None, None, None]
+    block = (((n * grid[0] + i) * grid[1] + j) * grid[2] + k).flatten()
+    count = torch.bincount(block, minlength=cases * grid[0] * grid[1] * grid[2])
+    touched = count.nonzero().flatten()
+    sums = torch.stack(
+        [
+            torch.zeros(len(count), device=target.device).index_add(
+                0, block, F.cross_entropy(logits.float(), target, reduction="none").flatten()
+            )
+            for logits in exits
+        ],
+        dim=1,
+    )
+    place = torch.stack(torch.unravel_index(touched, (cases, *grid)), dim=1)
+    return sums[touched] / count[touched, None], place

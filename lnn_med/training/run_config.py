@@ -46,7 +46,9 @@ class RunConfig:
         if sorted(label.index for label in self.labels) != list(range(1, len(self.labels) + 1)):
             raise ValueError("labels must be numbered 1, 2, 3, ... without gaps")
         if self.network.classes != len(self.labels) + 1:
-            raise ValueError(f"network.classes is {self.network.classes}; labels and background are {len(self.labels) + 1}")
+            raise ValueError(
+                f"network.classes is {self.network.classes}; labels and background are {len(self.labels) + 1}"
+            )
 
 
 def read_run_config(path: Path, assignments: Sequence[str] = ()) -> RunConfig:

@@ -50,8 +50,6 @@ def validate(network: LNN, cases: list[Case], config: RunConfig) -> dict[str, ob
         "dice_exits": [round(float(value), 4) for value in by_depth[:-1]],
         "active_blocks": round(float(np.mean(active)), 3),
         "cases": len(cases),
-        "structures": {
-            label.name: round(float(full[label.index - 1]), 4) for label in config.labels
-        },
+        "structures": {label.name: round(float(full[label.index - 1]), 4) for label in config.labels},
         "median_voxels": {label.name: int(np.median(sizes[:, label.index - 1])) for label in config.labels},
     }
