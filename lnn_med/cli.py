@@ -55,7 +55,7 @@ DONE, SOME_FAILED, REFUSED, INTERRUPTED = 0, 2, 3, 130
 UNEXPECTED = 1  # a defect of the program, not of the input
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]  # typer vendors click in some versions
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("lnn_med.cli")  # also when run as a module, where __name__ is __main__
 
 app = typer.Typer(
     name="lnn-med",

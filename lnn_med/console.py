@@ -97,11 +97,15 @@ def show_result(target: Console, record: Mapping[str, Any]) -> None:
     show_table(target, "", ("structure", "mm³", "interval, mm³", "depth", "bundle"), rows)
     derived = {name: value for name, value in record["derived"].items() if value is not None}
     if derived:
-        target.print("  ".join(f"{name} {value}" for name, value in derived.items()))
+        shown = (
+            f"{key} {value:.0f}" if key.endswith("_mm3") else f"{key} {value}"
+            for key, value in derived.items()
+        )
+        target.print("  ".join(shown))
     for entry in record["classification"]:
         if entry.get("probability") is not None:
             target.print(f"{entry['target']} probability {entry['probability']}")
-    reasons = "; ".join(record["qc"]["reasons"])
+    reasons = " ".join(record["qc"]["reasons"])
     target.print(f"QC {record['qc']['status'].upper()}" + (f": {reasons}" if reasons else ""), markup=False)
     cost = record["compute"]
     target.print(f"networks {cost['seconds']:.2f} s, {100 * cost['fraction']:.0f} % of full depth's work")

@@ -268,7 +268,7 @@ def test_termination_leaves_like_an_interruption(scan, tmp_path):
     assert process.stdout is not None
     assert process.stdout.readline() == "writing\n"
     process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=30) == 130
+    assert process.wait(timeout=120) == 130
     assert [path.name for path in tmp_path.iterdir()] == ["scan.nii.gz"]
 
 

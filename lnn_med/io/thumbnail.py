@@ -8,7 +8,7 @@ the nose to the left (sagittal). The field of view ends before the face.
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,7 +93,14 @@ def thumbnail(prediction: Prediction) -> bytes:
 def find_targets(prediction: Prediction) -> list[Target]:
     """The halves of the picture: right and left hippocampus, a lone one, or the middle of the head."""
     found = [target for side in ("R", "L", "") if (target := _hippocampus(prediction, side)) is not None]
+    if len(found) == 1 and _has_sides(prediction):
+        return [replace(found[0], title=f"{found[0].title} (the other side was not found)")]
     return found or [_middle(prediction)]
+
+
+def _has_sides(prediction: Prediction) -> bool:
+    names = prediction.label_names.get(SEGMENTATION, {}).values()
+    return {"Hippocampus_L", "Hippocampus_R"} <= set(names)
 
 
 def _hippocampus(prediction: Prediction, side: str) -> Target | None:

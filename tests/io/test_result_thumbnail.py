@@ -47,6 +47,14 @@ def test_coarse_labels_serve_where_there_are_no_fine_ones():
     assert left.indices == {1: ""}
 
 
+def test_a_side_that_is_missing_is_said_so():
+    made = coarse_only(make_prediction())
+    coarse = made.maps[SEGMENTATION]
+    left = coarse.with_data(np.where(coarse.data == 2, 0, coarse.data).astype(np.uint8))
+    (target,) = find_targets(replace(made, maps={SEGMENTATION: left}))
+    assert target.title == "Left hippocampus (the other side was not found)"
+
+
 def test_crop_is_shown_once():
     (target,) = find_targets(make_crop_prediction())
     assert target.title == "Hippocampus"
