@@ -8,14 +8,12 @@ from __future__ import annotations
 import io
 import os
 import struct
-import warnings
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 import pydicom
-from pydicom import config as pydicom_config
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
 
@@ -230,18 +228,16 @@ def _open_data_set(path: Path, file: BinaryIO, meta: _Meta, layout: Layout, tags
 
 def _parse(stream: BinaryIO, encoding: Encoding, tags: list[int]) -> Dataset:
     """The `tags` before the pixel data. Values are converted when they are used, by `dicom_values`."""
-    with warnings.catch_warnings(), pydicom_config.disable_value_validation():
-        warnings.simplefilter("ignore")  # they quote values, and values may name a patient
-        try:
-            return read_dataset(
-                stream,
-                is_implicit_VR=not encoding.explicit,
-                is_little_endian=encoding.little_endian,
-                stop_when=lambda tag, vr, length: tag >= 0x7FE00000,
-                specific_tags=tags,
-            )
-        except Exception as error:  # pydicom raises what its parts raise
-            raise InputError(Code.VR, f"The header cannot be parsed ({type(error).__name__}).") from None
+    try:
+        return read_dataset(
+            stream,
+            is_implicit_VR=not encoding.explicit,
+            is_little_endian=encoding.little_endian,
+            stop_when=lambda tag, vr, length: tag >= 0x7FE00000,
+            specific_tags=tags,
+        )
+    except Exception as error:  # pydicom raises what its parts raise
+        raise InputError(Code.VR, f"The header cannot be parsed ({type(error).__name__}).") from None
 
 
 def _inflated(file: BinaryIO, start: int) -> io.BytesIO:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lnn_med.errors import Code, Finding, InputError, WarningCode
-from lnn_med.io.dicom_facts import Facts, same_patient
+from lnn_med.io.dicom_facts import Facts, FactsPool, same_patient
 from lnn_med.io.dicom_files import is_dicom
 from lnn_med.io.dicom_frames import Frame
 from lnn_med.io.dicom_instance import Instance, read_instance
@@ -67,7 +67,7 @@ def open_folder(path: PathLike | Sequence[PathLike], lenient: bool = False) -> F
     """
     paths, findings, lone = _paths(path)
     instances: list[Instance] = []
-    pool: dict[Facts, Facts] = {}
+    pool = FactsPool()
     others = 0
     for file in paths:
         try:

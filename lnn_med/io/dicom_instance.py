@@ -5,18 +5,16 @@ The header itself is dropped, so that a folder of a hundred thousand files can b
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydicom import config as pydicom_config
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
 from lnn_med.errors import Code, InputError
 from lnn_med.io.dicom_enhanced import PER_FRAME, SHARED, enhanced_frames, is_enhanced
-from lnn_med.io.dicom_facts import KEYWORDS, Facts, read_facts
+from lnn_med.io.dicom_facts import KEYWORDS, Facts, FactsPool
 from lnn_med.io.dicom_files import (
     COMPRESSED,
     DICOMDIR_CLASS,
@@ -28,7 +26,7 @@ from lnn_med.io.dicom_files import (
 )
 from lnn_med.io.dicom_frames import Frame, PixelFormat, classic_frame, pixel_format
 from lnn_med.io.dicom_mosaic import CSA_TAGS, is_mosaic, mosaic_frames
-from lnn_med.io.dicom_values import text, values
+from lnn_med.io.dicom_values import silent_pydicom, text, values
 
 _PIXEL_KEYWORDS = (
     "SOPClassUID",
@@ -73,7 +71,7 @@ class Instance:
     is_directory: bool = False  # a DICOMDIR
 
 
-def read_instance(path: Path, lenient: bool = False, pool: dict[Facts, Facts] | None = None) -> Instance:
+def read_instance(path: Path, lenient: bool = False, pool: FactsPool | None = None) -> Instance:
     """Read one file; what is wrong with a DICOM file becomes its `problem`.
 
     Facts that are already in `pool` are shared instead of kept again.
@@ -81,19 +79,17 @@ def read_instance(path: Path, lenient: bool = False, pool: dict[Facts, Facts] | 
     Raises:
         InputError: when it is no DICOM file (E_NOTDICOM, E_EMPTY, E_NOTFOUND, E_SIZE, E_FORMAT).
     """
-    with warnings.catch_warnings(), pydicom_config.disable_value_validation():
-        warnings.simplefilter("ignore")  # they quote values, and values may name a patient
+    with silent_pydicom():
         try:
             opened = open_dicom(path, _TAGS, lenient)
         except BrokenFileError as broken:
             return Instance(path, broken.series_uid, problem=broken.error)
-        return _interpret(opened, {} if pool is None else pool)
+        return _interpret(opened, pool or FactsPool())
 
 
-def _interpret(opened: OpenedFile, pool: dict[Facts, Facts]) -> Instance:
+def _interpret(opened: OpenedFile, pool: FactsPool) -> Instance:
     header, path = opened.header, opened.path
-    facts = read_facts(header, opened.sop_class, opened.syntax)
-    facts = pool.setdefault(facts, facts)
+    facts = pool.read(header, opened.sop_class, opened.syntax)
     uid, sop_uid = facts.series_uid or None, text(header, "SOPInstanceUID")
     if opened.sop_class == DICOMDIR_CLASS:
         return Instance(path, uid, problem=_directory_problem(header), is_directory=True)

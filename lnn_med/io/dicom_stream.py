@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import BinaryIO
 
 from pydicom.datadict import dictionary_VR
@@ -259,6 +260,7 @@ class _Walk:
             position += length
 
 
+@lru_cache(maxsize=8192)
 def _dictionary_vr(tag: int) -> str:
     """Value type of a public element, for example "US or SS"; empty when it is private or unknown."""
     if tag >> 16 & 1:

@@ -5,26 +5,48 @@ A message names the keyword that is wrong, never its value: values may name a pa
 
 from __future__ import annotations
 
+import logging
 import math
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+from pydicom import config as pydicom_config
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
+from pydicom.sequence import Sequence
 
 from lnn_med.errors import Code, InputError
 
 MAX_TEXT = 64  # characters of a description that are kept
 
 
+@contextmanager
+def silent_pydicom() -> Iterator[None]:
+    """Keep pydicom from warning and logging: it quotes values, and values may name a patient."""
+    log = logging.getLogger("pydicom")
+    before = log.disabled
+    log.disabled = True
+    try:
+        with warnings.catch_warnings(), pydicom_config.disable_value_validation():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.disabled = before
+
+
 def values(header: Dataset, keyword: str) -> tuple[Any, ...]:
     """The values of an element, empty when it is absent, empty or cannot be converted."""
+    if keyword not in header:
+        return ()
     try:
-        value = header.get(keyword)
+        value = header[keyword].value
     except Exception:  # pydicom converts here, and its converters raise anything
         return ()
     if value is None or value == "":
         return ()
-    return tuple(value) if isinstance(value, (MultiValue, list, tuple)) else (value,)
+    return tuple(value) if isinstance(value, (MultiValue, Sequence, list, tuple)) else (value,)
 
 
 def text(header: Dataset, keyword: str) -> str:
