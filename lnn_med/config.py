@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import re
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,8 @@ from lnn_med.errors import ConfigError
 
 MAX_YAML_BYTES = 1_000_000  # a hand-written configuration has a few kilobytes; anchors can inflate
 
+NUMBER = re.compile(r"[-+]?\d+(\.\d*)?e[-+]?\d+", re.IGNORECASE)  # YAML 1.1 takes 1e-3 for text
+
 ConfigT = TypeVar("ConfigT")
 
 
@@ -27,15 +30,13 @@ def load_yaml(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise ConfigError(f"{path.name}: no such file.")
-    text = path.read_text(encoding="utf-8")
-    if len(text) > MAX_YAML_BYTES:
-        raise ConfigError(f"{path.name}: {len(text)} characters; a configuration may have {MAX_YAML_BYTES}.")
-    if "&" in text and "*" in text and any(isinstance(t, yaml.AliasToken) for t in yaml.scan(text)):
-        raise ConfigError(f"{path.name}: YAML aliases are not allowed; write the value out.")
+    size = path.stat().st_size
+    if size > MAX_YAML_BYTES:
+        raise ConfigError(f"{path.name}: {size} bytes; a configuration may have {MAX_YAML_BYTES}.")
     try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path.name}: not valid YAML ({error}).") from error
+        content = _parse(path.read_text(encoding="utf-8"), path.name)
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path.name}: the file is not UTF-8 text.") from error
     if not isinstance(content, dict):
         raise ConfigError(f"{path.name}: expected `key: value` lines at the top.")
     return content
@@ -53,7 +54,7 @@ def build(cls: type[ConfigT], values: Mapping[str, Any], where: str = "") -> Con
     for key, value in values.items():
         place = f"{where}{key}"
         if key not in known:
-            near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+            near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.5)
             hint = f" Did you mean `{near[0]}`?" if near else f" Known keys: {', '.join(known)}."
             raise ConfigError(f"Unknown key `{place}`.{hint}")
         arguments[key] = _convert(hints[key], value, place)
@@ -90,8 +91,20 @@ def override(values: dict[str, Any], assignments: Sequence[str]) -> dict[str, An
             target = target.setdefault(parent, {})
             if not isinstance(target, dict):
                 raise ConfigError(f"`{key}`: `{parent}` is a value, not a group of keys.")
-        target[last] = yaml.safe_load(text)
+        target[last] = _parse(text, f"`{key}`")
     return result
+
+
+def _parse(text: str, name: str) -> Any:
+    """YAML without aliases, which can inflate, and without tags, which can run code."""
+    try:
+        if "&" in text and "*" in text and any(isinstance(t, yaml.AliasToken) for t in yaml.scan(text)):
+            raise ConfigError(f"{name}: YAML aliases are not allowed; write the value out.")
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{name}: not valid YAML ({error}).") from error
+    except RecursionError as error:
+        raise ConfigError(f"{name}: the YAML is nested too deeply.") from error
 
 
 def _plain(value: Any) -> Any:
@@ -138,13 +151,15 @@ def _convert(kind: Any, value: Any, place: str) -> Any:
         if value not in choices:
             raise ConfigError(f"`{place}` is {value!r}; one of {', '.join(map(str, choices))} is needed.")
         return value
-    if dataclasses.is_dataclass(kind):
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         if isinstance(value, kind):
             return value
         if not isinstance(value, Mapping):
             raise ConfigError(f"`{place}` is {value!r}; a group of keys is needed.")
-        return build(kind, value, where=f"{place}.")  # type: ignore[arg-type]
+        return build(kind, value, where=f"{place}.")
     if kind is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
+    if kind is float and isinstance(value, str) and NUMBER.fullmatch(value):
         return float(value)
     if kind is Any:
         return value

@@ -64,7 +64,7 @@ def voxel_to_mm(affine: NDArray[np.float64], points: ArrayLike) -> NDArray[np.fl
 
 def mm_to_voxel(affine: NDArray[np.float64], points: ArrayLike) -> NDArray[np.float64]:
     """Map RAS mm (..., 3) to voxel indices, not rounded."""
-    return voxel_to_mm(np.linalg.inv(affine), points)
+    return voxel_to_mm(np.linalg.inv(affine).astype(np.float64), points)
 
 
 def centre_mm(affine: NDArray[np.float64], shape: tuple[int, int, int]) -> NDArray[np.float64]:
