@@ -229,7 +229,9 @@ def _intensity(image: Tensor, chosen: Draw) -> Tensor:
         image = image.clamp(min=0) ** chosen.gamma
     if chosen.bias is not None:
         field = torch.tensor(chosen.bias, dtype=torch.float32).reshape(1, 1, 4, 4, 4)
-        image = image * F.interpolate(field, size=image.shape[1:], mode="trilinear", align_corners=True)[0].exp()
+        image = (
+            image * F.interpolate(field, size=image.shape[1:], mode="trilinear", align_corners=True)[0].exp()
+        )
     image = image * chosen.factor
     if chosen.noise > 0:
         generator = torch.Generator().manual_seed(chosen.seed)

@@ -32,11 +32,12 @@ class Axis:
 
     def to_model(self) -> Array:
         """Weights (size, source_size) that carry source values onto the model axis."""
-        return _weights(self.start + self.step * np.arange(self.size), self.source_size, self.step)
+        positions = self.start + self.step * np.arange(self.size, dtype=np.float64)
+        return _weights(positions, self.source_size, self.step)
 
     def to_source(self) -> Array:
         """Weights (source_size, size) that carry model values back; edge values continue outwards."""
-        positions = (np.arange(self.source_size) - self.start) / self.step
+        positions = (np.arange(self.source_size, dtype=np.float64) - self.start) / self.step
         inside = np.clip(positions, 0, self.size - 1)
         return _weights(inside, self.size, 1.0 / self.step)
 
@@ -69,7 +70,7 @@ class Placement:
         return apply_axes(canonical, [axis.to_model() for axis in self.axes])
 
     def labels_to_model(self, labels: NDArray[np.integer]) -> NDArray[np.integer]:
-        """Carry a label map (I, J, K) onto the model grid: each model voxel takes its nearest source voxel."""
+        """Carry labels (I, J, K) onto the model grid: each model voxel takes its nearest source voxel."""
         result = np.asarray(apply_orientation(labels, self._orientation))
         for number, axis in enumerate(self.axes):
             nearest = np.rint(axis.start + axis.step * np.arange(axis.size)).astype(int)
@@ -86,7 +87,7 @@ class Placement:
             taken = result.take(np.clip(nearest, 0, axis.size - 1), axis=number)
             beyond = (nearest < 0) | (nearest >= axis.size)
             result = np.where(beyond.reshape([-1 if n == number else 1 for n in range(3)]), outside, taken)
-        return self.from_canonical(result.astype(labels.dtype))
+        return self.from_canonical(result.astype(labels.dtype)).astype(labels.dtype, copy=False)
 
     def canonical_inside(self) -> tuple[slice, slice, slice]:
         """Box of canonical source voxels whose centres lie within the model grid (half a voxel tolerance)."""
@@ -125,7 +126,9 @@ def place(
     Args:
         volume: the scan.
         spacing_mm: spacing of the model grid along R, A, S, mm.
-        centre_mm: world position of the middle of the grid, RAS mm; the scan's middle when None.
+        centre_mm: world position of the middle of the grid, RAS mm; the scan's middle when None. Along an
+            axis of equal spacing the grid moves by up to half a voxel onto the scan's own voxels: halfway
+            between them, interpolation would blur for nothing.
         shape: model grid shape; the smallest that covers the scan when None.
     """
     spacings = (spacing_mm,) * 3 if isinstance(spacing_mm, (int, float)) else spacing_mm
@@ -135,14 +138,16 @@ def place(
     sizes = np.array(volume.shape)[order]
     source_spacing = np.array(geometry.spacing_mm(canonical_affine))
     middle = (
-        (sizes - 1) / 2 if centre_mm is None else geometry.mm_to_voxel(canonical_affine, np.asarray(centre_mm))
+        (sizes - 1) / 2
+        if centre_mm is None
+        else geometry.mm_to_voxel(canonical_affine, np.asarray(centre_mm))
     )
     axes = []
     for number in range(3):
         step = spacings[number] / source_spacing[number]
         size = shape[number] if shape else max(1, int(np.ceil(sizes[number] / step - 1e-6)))
         start = float(middle[number] - (size - 1) / 2 * step)
-        if abs(step - 1) < 1e-6 and abs(start - round(start)) < 1e-4:  # equal grids stay exactly equal
+        if abs(step - 1) < 1e-6:  # equal grids stay exactly equal
             step, start = 1.0, float(round(start))
         axes.append(Axis(int(sizes[number]), int(size), start, float(step)))
     return Placement(volume.shape, volume.affine, (axes[0], axes[1], axes[2]))
