@@ -52,8 +52,8 @@ class RuntimeConfig:
 
 
 class Run(NamedTuple):
-    """One pass: `probabilities` (X, Y, Z, classes) float16 or bfloat16 on the CPU, `depth` (X, Y, Z) uint8
-    residual blocks executed at each voxel, and what it cost."""
+    """One pass: `probabilities` (X, Y, Z, classes) on the CPU in the network's number type, `depth` (X, Y, Z)
+    uint8 residual blocks executed at each voxel, and what it cost."""
 
     probabilities: Tensor
     depth: NDArray[np.uint8]
@@ -111,21 +111,19 @@ class Engine:
                 torch.cuda.synchronize()
             seconds = time.perf_counter() - started
         except torch.OutOfMemoryError as error:
-            raise InputError(Code.RESOURCE, f"An image of {image.shape} voxels does not fit the device.") from error
-        stages = output.stages[0].cpu().numpy()
-        done, full = self._work(stages, image.shape)
+            raise InputError(
+                Code.RESOURCE, f"An image of {image.shape} voxels does not fit the device."
+            ) from error
+        stages = output.stages[0].cpu()
+        costs = self.network.costs(image.shape)
         return Run(
-            probabilities.cpu(), self._depth_map(stages), seconds, done / 1e9, full / 1e9, self._attention(image.shape)
+            probabilities.cpu(),
+            self._depth_map(stages.numpy()),
+            seconds,
+            costs.of(stages) / 1e9,
+            costs.full / 1e9,
+            self._attention(image.shape),
         )
-
-    def _work(self, stages: NDArray[np.int64], shape: tuple[int, ...]) -> tuple[float, float]:
-        costs = self.network.costs(shape)
-        if self.config.network_depth == "full":
-            return costs.full, costs.full
-        if self.config.network_depth != "auto":
-            return costs.dense[int(stages.flat[0])], costs.full
-        table = np.array([0.0, *costs.block])
-        return costs.trunk + float(table[stages].sum()), costs.full
 
     def _depth_map(self, stages: NDArray[np.int64]) -> NDArray[np.uint8]:
         size = self.network.config.block_size

@@ -15,9 +15,9 @@ from lnn_med.models.blocks import ChannelsLast
 
 
 class Gates(nn.Module):
-    """Learned decisions from trunk features: how many stages the case gets, and which blocks get them.
+    """Learned decisions from trunk features: how many stages the case gets, which blocks get them.
 
-    Both gates are logits; a block is on at a stage when the probabilities of case and block are both above 1/2.
+    Both gates are logits; a block is on at a stage when those of case and block are both above 0.
     They are tiny and stay in float32 whatever the rest of the network uses (`LNN.cast`).
     """
 
@@ -60,7 +60,7 @@ def straight_through(logits: Tensor, noise: Tensor, temperature: float) -> Tenso
     clipped = noise.clamp(1e-6, 1 - 1e-6)
     soft = torch.sigmoid((logits + clipped.log() - (1 - clipped).log()) / temperature)
     hard = (soft > 0.5).to(soft.dtype)
-    return hard + soft - soft.detach()
+    return hard + (soft - soft.detach())  # in this order exactly 0 or 1
 
 
 def decide(case: Tensor, block: Tensor) -> Tensor:
@@ -79,7 +79,7 @@ def within_budget(stages: Tensor, block: Tensor, costs: list[float], fixed: floa
         fixed: cost of what always runs, for the whole batch.
         limit: allowed cost, same unit.
     """
-    result = stages.clone()
+    result = stages.clone(memory_format=torch.contiguous_format)
     table = torch.tensor([0.0, *costs], dtype=torch.float64, device=stages.device)
     flat = result.view(-1)
     scores = block.movedim(1, -1).reshape(-1, block.shape[1])  # (blocks, stages)
@@ -101,7 +101,7 @@ Corner = tuple[int, int, int, int]  # batch index and first voxel (i, j, k) of a
 
 
 class _Gather(torch.autograd.Function):
-    """Cut boxes out of a volume; backwards adds them into one zero volume (slicing would make one for each)."""
+    """Cut boxes out of a volume; backwards adds them into one zero volume (slicing makes one for each)."""
 
     @staticmethod
     def forward(ctx: Any, volume: Tensor, corners: list[Corner], shape: tuple[int, int, int]) -> Tensor:

@@ -1,7 +1,7 @@
-"""Residual blocks whose result at a voxel depends only on its neighbourhood, never on the volume's statistics.
+"""Residual blocks whose result at a voxel depends on its neighbourhood alone, not on volume statistics.
 
-Normalising over channels at each voxel (as in ConvNeXt, arXiv 2201.03545) makes a block of 16³ voxels computed
-alone equal to the same voxels computed within the whole volume, on one process or on many.
+Normalising over channels at each voxel (as in ConvNeXt, arXiv 2201.03545) makes a block of 16³ voxels
+computed alone equal to the same voxels computed within the whole volume, on one process or on many.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class ChannelNorm(nn.LayerNorm):
 class ResidualBlock(nn.Module):
     """`x + mix(relu(norm(conv(x))))`: one 3³ convolution, one 1³.
 
-    With `valid=True` nothing is padded: (B, C, n, n, n) -> (B, C, n-2, n-2, n-2), for blocks that bring a halo.
+    With `valid=True` nothing is padded, for blocks that bring a halo: (B, C, n, ...) -> (B, C, n-2, ...).
     """
 
     def __init__(self, channels: int, valid: bool = False) -> None:

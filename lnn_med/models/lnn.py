@@ -1,4 +1,4 @@
-"""LNN: a trunk answers for the whole volume at half resolution, gates choose the blocks that get finer stages.
+"""LNN: a trunk answers for the whole volume at half resolution, gates choose blocks for finer stages.
 
     image ──► trunk (1/2 … 1/16, sparse attention) ──► exit 1, everywhere
                 │                │
@@ -14,8 +14,10 @@ computed alone or in the whole volume (the dense path is one block as large as t
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -53,11 +55,22 @@ class LNNConfig:
             raise ValueError("decoder_blocks needs one entry less than trunk_channels")
         if self.block_size % 2:
             raise ValueError("block_size must be even")
+        if self.attention_level >= len(self.trunk_channels):
+            last = len(self.trunk_channels) - 1
+            raise ValueError(f"attention_level is {self.attention_level}; the last level is {last}")
 
     @property
     def exits(self) -> int:
         """Number of answers the network can give: trunk and each fine stage."""
         return 1 + len(self.fine_blocks)
+
+    @property
+    def multiple(self) -> int:
+        """Input sizes must be multiples of this many voxels."""
+        levels, attention = 2 ** len(self.trunk_channels), 1
+        if self.attention_level >= 0:
+            attention = self.attention_block * 2 ** (self.attention_level + 1)
+        return math.lcm(levels, attention, self.block_size)
 
     @property
     def depths(self) -> tuple[int, ...]:
@@ -67,7 +80,7 @@ class LNNConfig:
 
 
 class TrunkOutput(NamedTuple):
-    """`features` (B, C, X/2, Y/2, Z/2); gate logits of the case (B, stages) and the blocks (B, stages, I, J, K)."""
+    """`features` (B, C, X/2, Y/2, Z/2); gate logits of case (B, stages) and blocks (B, stages, I, J, K)."""
 
     features: Tensor
     case_gate: Tensor
@@ -119,7 +132,7 @@ class Trunk(nn.Module):
             SparseAttentionBlock(c, config) if level == config.attention_level else nn.Identity()
             for level, c in enumerate(channels)
         )
-        pairs = list(zip(channels, channels[1:], strict=False))
+        pairs = list(pairwise(channels))
         self.down = nn.ModuleList(nn.Conv3d(a, b, 2, stride=2) for a, b in pairs)
         self.up = nn.ModuleList(nn.ConvTranspose3d(b, a, 2, stride=2) for a, b in reversed(pairs))
         self.decoder = nn.ModuleList(
@@ -201,23 +214,18 @@ class LNN(nn.Module):
         self.fine = FineStages(config)
         self.gates = Gates(config.trunk_channels[0], len(config.fine_blocks), config.block_size // 2)
         self.register_buffer("temperature", torch.ones(config.exits))
-        self.to(memory_format=ChannelsLast)
+        self.to(memory_format=ChannelsLast)  # type: ignore[call-overload]
 
     def cast(self, dtype: torch.dtype) -> LNN:
-        """Convert to another floating point type in place; gates and temperatures stay in float32."""
-        self.to(dtype)
-        self.gates.float()
-        self.temperature = self.temperature.float()
+        """Convert to another floating point type in place; gates and temperatures stay as they are."""
+        for part in (self.trunk, self.exit, self.fine):
+            part.to(dtype)
         return self
 
     @property
     def multiple(self) -> int:
         """Input sizes must be multiples of this many voxels."""
-        levels = 2 ** len(self.config.trunk_channels)
-        attention = 0
-        if self.config.attention_level >= 0:
-            attention = self.config.attention_block * 2 ** (self.config.attention_level + 1)
-        return max(levels, attention, self.config.block_size)
+        return self.config.multiple
 
     def see(self, image: Tensor, spacing_ratio: Tensor | None = None) -> TrunkOutput:
         """Run trunk and gates on (B, in, X, Y, Z); gates do not send gradients into the trunk.
@@ -257,13 +265,18 @@ class LNN(nn.Module):
         halved = [(n, i // 2, j // 2, k // 2) for n, i, j, k in corners]
         logits = [self.exit(gather(features, halved, _grown(shape, 0, half=True)))]
         if stages:
-            logits += self._fine_of_boxes(image, features, corners, shape, stages, every_exit=True)
+            grown = self._grow(image, features, stages)
+            logits += self._fine_of_boxes(*grown, corners, shape, stages, every_exit=True)
         return logits
+
+    def _grow(self, image: Tensor, features: Tensor, stages: int) -> tuple[Tensor, Tensor]:
+        """Image and trunk features with the halos that boxes at the border need."""
+        return grow(image, self.fine.halo(stages)), grow(features, self.fine.trunk_halo(stages))
 
     def _fine_of_boxes(
         self,
-        image: Tensor,
-        features: Tensor,
+        grown_image: Tensor,
+        grown_features: Tensor,
         corners: list[Corner],
         shape: tuple[int, int, int],
         stages: int,
@@ -271,8 +284,8 @@ class LNN(nn.Module):
     ) -> list[Tensor]:
         halo, trunk_halo = self.fine.halo(stages), self.fine.trunk_halo(stages)
         halved = [(n, i // 2, j // 2, k // 2) for n, i, j, k in corners]
-        image_cuts = gather(grow(image, halo), corners, _grown(shape, halo))
-        feature_cuts = gather(grow(features, trunk_halo), halved, _grown(shape, trunk_halo, half=True))
+        image_cuts = gather(grown_image, corners, _grown(shape, halo))
+        feature_cuts = gather(grown_features, halved, _grown(shape, trunk_halo, half=True))
         return self.fine(image_cuts, feature_cuts, stages, every_exit)
 
     def forward(
@@ -286,8 +299,10 @@ class LNN(nn.Module):
 
         Args:
             image: normalised intensities, sizes multiples of `multiple`.
-            depth: "auto": gates decide block by block; "full": the last exit everywhere; 1, 2, ...: that exit everywhere.
-            budget: with "auto", largest share of the full network's FLOPs, 0 to 1.
+            depth: "auto": gates decide block by block; "full": the last exit everywhere; 1, 2, ...: that exit
+                everywhere.
+            budget: with "auto", largest share of the full network's FLOPs that a case may cost, 0 to 1; the
+                trunk always runs.
             spacing_ratio: see `Gates`.
         """
         seen = self.see(image, spacing_ratio)
@@ -305,27 +320,23 @@ class LNN(nn.Module):
         return LNNOutput(logits / self.temperature[exit_number - 1].to(logits.dtype), stages)
 
     def _choose(self, seen: TrunkOutput, shape: tuple[int, ...], budget: float | None) -> Tensor:
-        """Stages of each block; all blocks alike where the halos would cost more than the dense path."""
+        """Stages of each block, case by case; all alike where halos would cost more than the dense path."""
         costs = self.costs(shape)
-        stages = decide(seen.case_gate, seen.block_gate)
-        cases = stages.shape[0]
-        if budget is not None:
-            stages = within_budget(
-                stages, seen.block_gate, costs.block, costs.trunk * cases, budget * costs.full * cases
-            )
-        deepest = int(stages.max())
-        sparse = costs.trunk * cases + sum(
-            costs.block[number - 1] * int((stages == number).sum()) for number in range(1, deepest + 1)
-        )
-        dense = costs.dense[deepest] * cases
-        affordable = budget is None or dense <= budget * costs.full * cases
-        return torch.full_like(stages, deepest) if sparse >= dense and affordable else stages
+        limit = math.inf if budget is None else budget * costs.full
+        decided = decide(seen.case_gate, seen.block_gate)
+        chosen = []
+        for stages, gate in zip(decided.split(1), seen.block_gate.split(1), strict=True):
+            stages = _dense_where_cheaper(stages, costs, limit)
+            if costs.of(stages) > limit:
+                fitting = within_budget(stages, gate, costs.block, costs.trunk, limit)
+                stages = _dense_where_cheaper(fitting, costs, limit)
+            chosen.append(stages)
+        return torch.cat(chosen)
 
     def _dense(self, image: Tensor, features: Tensor, stages: int) -> Tensor:
         if stages == 0:
             return self.exit(features)
-        halo, trunk_halo = self.fine.halo(stages), self.fine.trunk_halo(stages)
-        return self.fine(grow(image, halo), grow(features, trunk_halo), stages)[-1]
+        return self.fine(*self._grow(image, features, stages), stages)[-1]
 
     def _sparse(self, image: Tensor, features: Tensor, stages: Tensor) -> Tensor:
         """Exit 1 everywhere, then the chosen blocks computed deeper and written over it."""
@@ -334,9 +345,12 @@ class LNN(nn.Module):
         for number in range(1, self.config.exits):
             blocks = (stages == number).nonzero().tolist()
             corners = [(n, i * size, j * size, k * size) for n, i, j, k in blocks]
+            if not corners:
+                continue
+            grown = self._grow(image, features, number)
             for first in range(0, len(corners), GATHER_CHUNK):
                 chunk = corners[first : first + GATHER_CHUNK]
-                values = self._fine_of_boxes(image, features, chunk, (size, size, size), number)[-1]
+                values = self._fine_of_boxes(*grown, chunk, (size, size, size), number)[-1]
                 scatter(logits, values / self.temperature[number].to(values.dtype), chunk)
         return logits
 
@@ -358,6 +372,23 @@ class Costs(NamedTuple):
     block: list[float]
     dense: list[float]
     full: float
+
+    def gathered(self, stages: Tensor) -> float:
+        """FLOPs of one case whose blocks are computed one by one; stages (..., I, J, K)."""
+        counts = torch.bincount(stages.flatten().cpu(), minlength=1 + len(self.block)).tolist()
+        return self.trunk + sum(cost * count for cost, count in zip(self.block, counts[1:], strict=True))
+
+    def of(self, stages: Tensor) -> float:
+        """FLOPs of one case as the network runs it: on the dense path where all blocks are alike."""
+        lowest, deepest = int(stages.min()), int(stages.max())
+        return self.dense[deepest] if lowest == deepest else self.gathered(stages)
+
+
+def _dense_where_cheaper(stages: Tensor, costs: Costs, limit: float) -> Tensor:
+    """All blocks of a case as deep as its deepest, if that is within the limit and costs no more."""
+    deepest = int(stages.max())
+    cheaper = costs.dense[deepest] <= min(costs.gathered(stages), limit)
+    return torch.full_like(stages, deepest) if cheaper else stages
 
 
 @lru_cache(maxsize=64)

@@ -1,7 +1,8 @@
 """Top-k block-sparse attention over a volume (after BiFormer, arXiv 2303.08810), beside its plain reference.
 
-Tokens are grouped in blocks of b³. Each query block looks at the `top_k` key blocks whose mean key agrees best
-with its mean query; inside those, attention is dense. Cost O(R² C + N k b³ C) for N tokens in R = N / b³ blocks.
+Tokens are grouped in blocks of b³. Each query block looks at the `top_k` key blocks whose mean key agrees
+best with its mean query; inside those, attention is dense. Cost O(R² C + N k b³ C) for N tokens in R = N / b³
+blocks.
 """
 
 from __future__ import annotations
