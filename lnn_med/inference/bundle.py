@@ -1,6 +1,6 @@
 """A bundle: weights, what they expect, what they give, and the hashes that prove it is the same one.
 
-    <name>/weights.safetensors  bundle.yaml  model_card.md  calibration.json  SHA256SUMS
+<name>/weights.safetensors  bundle.yaml  model_card.md  calibration.json  SHA256SUMS
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ WEIGHTS, DESCRIPTION, CARD, CALIBRATION, SUMS = (
 
 @dataclass(frozen=True)
 class Label:
-    """One structure: the integer the network gives, its name, and the data set's integers it was grouped from."""
+    """One structure: the integer that the network gives, its name, and the data set's integers for it."""
 
     index: int
     name: str
@@ -82,10 +82,13 @@ class Bundle:
         network = LNN(self.info.network)
         try:
             weights = load_file(self.path / WEIGHTS)
+            if not all(value.is_floating_point() for value in weights.values()):
+                raise ValueError("weights that are not floating point numbers")
             network.load_state_dict({name: value.float() for name, value in weights.items()})
         except (SafetensorError, RuntimeError, ValueError) as error:
             raise InputError(
-                Code.MODEL, f"{self.info.name}: the weights do not fit the description ({type(error).__name__})."
+                Code.MODEL,
+                f"{self.info.name}: the weights do not fit the description ({type(error).__name__}).",
             ) from error
         if not all(bool(value.isfinite().all()) for value in network.state_dict().values()):
             raise InputError(Code.MODEL, f"{self.info.name}: the weights hold values that are not finite.")
@@ -124,7 +127,8 @@ def load_bundle(name_or_path: str | Path) -> Bundle:
         known = ", ".join(list_bundles()) or "none"
         raise ConfigError(f"No bundle `{Path(name_or_path).name}`. Shipped bundles: {known}.")
     sums = _read_sums(path)
-    for name in (WEIGHTS, DESCRIPTION):
+    needed = [WEIGHTS, DESCRIPTION, *([CALIBRATION] if (path / CALIBRATION).is_file() else [])]
+    for name in needed:
         if name not in sums:
             raise InputError(Code.MODEL, f"{path.name}: {name} is not listed in {SUMS}.")
     for name, expected in sums.items():
@@ -162,7 +166,8 @@ def file_sha256(path: Path) -> str:
 def _read_sums(path: Path) -> dict[str, str]:
     if not (path / SUMS).is_file():
         raise InputError(Code.MODEL, f"{path.name}: {SUMS} is missing.")
-    lines = [line.split() for line in (path / SUMS).read_text().splitlines() if line.strip()]
+    text = (path / SUMS).read_bytes().decode("ascii", errors="replace")
+    lines = [line.split() for line in text.splitlines() if line.strip()]
     if any(len(line) != 2 or Path(line[1]).name != line[1] for line in lines):
         raise InputError(Code.MODEL, f"{path.name}: {SUMS} is not a list of hashes and file names.")
     return {name: digest for digest, name in lines}

@@ -14,7 +14,10 @@ from lnn_med.volume import Volume
 
 
 class Segmented(NamedTuple):
-    """Answer of one network on the scan's own grid (I, J, K): labels, entropy 0 to 1, residual blocks executed."""
+    """Answer of one network on the scan's own grid (I, J, K).
+
+    `entropy` is 0 to 1, `depth` the number of residual blocks executed at each voxel.
+    """
 
     labels: NDArray[np.uint8]
     entropy: NDArray[np.float32]
@@ -51,7 +54,7 @@ def entropy(run: Run) -> NDArray[np.float32]:
 
 def spacing_ratio(volume: Volume, spacing_mm: float) -> tuple[float, float, float]:
     """Voxel spacing of the scan over that of the model along R, A, S; at least 1 (finer is averaged)."""
-    lengths = dict(zip(("LR", "PA", "IS"), (0.0, 0.0, 0.0), strict=True))
+    lengths = {"LR": 0.0, "PA": 0.0, "IS": 0.0}
     for code, length in zip(volume.orientation, volume.spacing_mm, strict=True):
         lengths[next(pair for pair in lengths if code in pair)] = length
     x, y, z = (max(1.0, length / spacing_mm) for length in lengths.values())

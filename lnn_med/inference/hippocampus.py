@@ -1,6 +1,6 @@
 """Anterior and posterior hippocampus at 1 mm with `hippocampus-t1`, which knows left hippocampi only.
 
-The right side is mirrored in and out. A lone crop of unknown side is read both ways; the more confident counts.
+The right side is mirrored in and out. A lone crop of unknown side is read both ways; the surer one counts.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from lnn_med import geometry
-from lnn_med.inference.head import Segmented, entropy
+from lnn_med.inference.head import Segmented, entropy, spacing_ratio
 from lnn_med.inference.native_grid import labels_in_native_grid, map_in_native_grid
 from lnn_med.inference.runtime import Engine, Run
 from lnn_med.transforms.intensity import fit_scaling
@@ -39,8 +40,8 @@ class Reading(NamedTuple):
 
 
 def segment_in_head(volume: Volume, coarse: NDArray[np.bool_], right: bool, engine: Engine) -> Segmented:
-    """Segment the hippocampus of one side in a head, at the place of its coarse mask (I, J, K) on the scan's grid."""
-    return _segment(cut(volume, coarse, right, engine), engine)
+    """Segment the hippocampus of one side in a head, at the place of its coarse mask (I, J, K)."""
+    return _segment(cut(volume, coarse, right, engine), volume, engine)
 
 
 def segment_crop(volume: Volume, engine: Engine) -> tuple[Reading, Reading]:
@@ -52,37 +53,61 @@ def segment_crop(volume: Volume, engine: Engine) -> tuple[Reading, Reading]:
     readings = []
     for mirrored in (False, True):
         crop = Crop(np.ascontiguousarray(image[::-1]) if mirrored else image, whole, mirrored)
-        segmented = _segment(crop, engine)
+        segmented = _segment(crop, volume, engine)
         readings.append(Reading(segmented, mirrored, _certainty(segmented.run)))
     first, second = sorted(readings, key=lambda reading: -reading.certainty)
     return first, second
 
 
 def cut(volume: Volume, coarse: NDArray[np.bool_], right: bool, engine: Engine) -> Crop:
-    """Cut a hippocampus with its margin out of a head at the network's spacing; outside the margin it is 0."""
+    """Cut a hippocampus with its margin out of a head at the network's spacing; outside the margin it is 0.
+
+    Of the coarse mask (I, J, K) the largest piece counts: a stray voxel elsewhere must not widen the crop.
+    """
     space = engine.bundle.info.space
-    corners = np.argwhere(coarse)
-    low, high = corners.min(axis=0), corners.max(axis=0)
+    low, high = _extent_of_largest(coarse)
     centre = geometry.voxel_to_mm(volume.affine, (low + high) / 2)
     around = place(volume, space.spacing_mm, centre, (round(2 * LARGEST_MM / space.spacing_mm),) * 3)
-    found = np.argwhere(around.labels_to_model(coarse.astype(np.uint8)))
-    margin = round(MARGIN_MM / space.spacing_mm)
-    box = tuple(
-        slice(max(0, int(a) - margin), int(b) + 1 + margin)
-        for a, b in zip(found.min(axis=0), found.max(axis=0), strict=True)
-    )
-    tight = crop_to(around, (box[0], box[1], box[2]), multiple=1, minimum=1)
+    box = _box_around(volume, around, low, high, margin=round(MARGIN_MM / space.spacing_mm))
+    tight = crop_to(around, box, multiple=1, minimum=1)
     raw = tight.to_model(volume.data)
     scaled = fit_scaling(raw, space.intensity).apply(raw)
-    padded = crop_to(tight, _everything(tight), space.multiple, space.minimum)
+    everything = _everything(tight)
+    padded = crop_to(tight, everything, space.multiple, space.minimum)
+    if right and (padded.shape[0] - tight.shape[0]) % 2:  # mirrored, the odd plane must lie as for a left one
+        padded = crop_to(tight, (slice(-1, tight.shape[0]), *everything[1:]), space.multiple, space.minimum)
     image = np.zeros(padded.shape, dtype=np.float32)
-    offset = [(new - old) // 2 for new, old in zip(padded.shape, tight.shape, strict=True)]
+    offset = [
+        round((old.start - new.start) / new.step) for new, old in zip(padded.axes, tight.axes, strict=True)
+    ]
     image[tuple(slice(o, o + n) for o, n in zip(offset, tight.shape, strict=True))] = scaled
     return Crop(np.ascontiguousarray(image[::-1]) if right else image, padded, right)
 
 
-def _segment(crop: Crop, engine: Engine) -> Segmented:
-    run = engine(crop.image, (1.0, 1.0, 1.0))
+def _extent_of_largest(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """First and last voxel index (3,) of the largest connected piece of a mask that is not empty."""
+    filled = [np.flatnonzero(mask.any(axis=tuple(n for n in range(3) if n != axis))) for axis in range(3)]
+    first = np.array([indices[0] for indices in filled])
+    pieces, _ = ndimage.label(mask[tuple(slice(indices[0], indices[-1] + 1) for indices in filled)])
+    largest = 1 + int(np.bincount(pieces.ravel())[1:].argmax())
+    box = ndimage.find_objects(pieces == largest)[0]
+    return first + [part.start for part in box], first + [part.stop - 1 for part in box]
+
+
+def _box_around(
+    volume: Volume, grid: Placement, low: NDArray[np.int64], high: NDArray[np.int64], margin: int
+) -> tuple[slice, slice, slice]:
+    """Grid voxels whose centres lie within the scan's voxels `low` to `high`, `margin` more on each side."""
+    edges_mm = geometry.voxel_to_mm(volume.affine, np.stack([low - 0.5, high + 0.5]))
+    edges = np.sort(geometry.mm_to_voxel(grid.affine, edges_mm), axis=0)
+    first = np.maximum(np.ceil(edges[0] - 1e-6).astype(int) - margin, 0)
+    last = np.minimum(np.floor(edges[1] + 1e-6).astype(int) + margin, np.array(grid.shape) - 1)
+    i, j, k = (slice(int(a), int(b) + 1) for a, b in zip(first, last, strict=True))
+    return i, j, k
+
+
+def _segment(crop: Crop, volume: Volume, engine: Engine) -> Segmented:
+    run = engine(crop.image, spacing_ratio(volume, engine.bundle.info.space.spacing_mm))
     if crop.mirrored:
         run = run._replace(probabilities=run.probabilities.flip(0), depth=run.depth[::-1])
     return Segmented(

@@ -1,4 +1,4 @@
-"""What a bundle's network wants to see, and a scan brought there: one description for training and prediction."""
+"""What a bundle's network wants to see, and a scan brought there: the same for training and prediction."""
 
 from __future__ import annotations
 
@@ -27,6 +27,12 @@ class ModelSpaceConfig:
     crop_to_head: bool = True  # leave out air around the head
     intensity: IntensityConfig = field(default_factory=IntensityConfig)
 
+    def __post_init__(self) -> None:
+        if not self.spacing_mm > 0:
+            raise ValueError(f"spacing_mm is {self.spacing_mm:g}; it must be above 0")
+        if self.multiple < 1 or self.minimum % self.multiple:
+            raise ValueError(f"minimum is {self.minimum}; it must be a multiple of {self.multiple} voxels")
+
 
 class Seen(NamedTuple):
     """A scan in model space: image (I, J, K) float32, how it got there, and its intensity scaling."""
@@ -45,7 +51,9 @@ def into_model_space(volume: Volume, config: ModelSpaceConfig) -> Seen:
     scaling = fit_scaling(volume.data, config.intensity)
     placement = place(volume, config.spacing_mm)
     image = placement.to_model(scaling.apply(volume.data))
-    box = head_box(image, config.spacing_mm) if config.crop_to_head else tuple(slice(0, n) for n in image.shape)
+    box = (
+        head_box(image, config.spacing_mm) if config.crop_to_head else tuple(slice(0, n) for n in image.shape)
+    )
     final = crop_to(placement, (box[0], box[1], box[2]), config.multiple, config.minimum)
     return Seen(_recut(image, placement, final), final, scaling)
 
@@ -61,7 +69,9 @@ def head_box(image: NDArray[np.float32], spacing_mm: float) -> tuple[slice, slic
         if filled.size == 0:
             box.append(slice(0, image.shape[axis]))
             continue
-        box.append(slice(max(0, int(filled[0]) - margin), min(image.shape[axis], int(filled[-1]) + 1 + margin)))
+        box.append(
+            slice(max(0, int(filled[0]) - margin), min(image.shape[axis], int(filled[-1]) + 1 + margin))
+        )
     return box[0], box[1], box[2]
 
 

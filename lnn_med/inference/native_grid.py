@@ -1,10 +1,12 @@
 """From a network's probabilities in model space to labels in the scan's own grid, slab by slab.
 
-Most voxels lie in a cell whose eight model voxels agree, and take that label at once. Only where they differ are
-probabilities interpolated and compared, so memory and time do not grow with classes times voxels.
+Most voxels lie in a cell whose eight model voxels agree, and take that label at once. Only where they differ
+are probabilities interpolated and compared, so memory and time do not grow with classes times voxels.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -32,13 +34,18 @@ def labels_in_native_grid(probabilities: Tensor, placement: Placement) -> NDArra
             probabilities = _reduce(probabilities, axis, number)
             axes[number] = Axis(axis.source_size, axis.source_size, 0.0, 1.0)
     inside = placement.canonical_inside()
-    lower, upper, weight = zip(*(_neighbours(axis, part) for axis, part in zip(axes, inside, strict=True)), strict=True)
+    lower, upper, weight = zip(
+        *(_neighbours(axis, part) for axis, part in zip(axes, inside, strict=True)), strict=True
+    )
     coarse = probabilities.argmax(dim=-1).to(torch.uint8).numpy()
     result = np.zeros(placement.canonical_shape, dtype=np.uint8)
     flat = probabilities.reshape(-1, probabilities.shape[-1])
     for row in range(len(lower[0])):
         corners = [
-            coarse[i[row]][np.ix_(j, k)] for i in (lower[0], upper[0]) for j in (lower[1], upper[1]) for k in (lower[2], upper[2])
+            coarse[i[row]][np.ix_(j, k)]
+            for i in (lower[0], upper[0])
+            for j in (lower[1], upper[1])
+            for k in (lower[2], upper[2])
         ]
         plane = corners[0].copy()
         differs = np.zeros(plane.shape, dtype=bool)
@@ -79,8 +86,14 @@ def _neighbours(axis: Axis, part: slice) -> tuple[NDArray[np.int64], NDArray[np.
     return lower, upper, weight
 
 
-def _interpolated(  # type: ignore[no-untyped-def]
-    flat: Tensor, shape, row: int, where, lower, upper, weight
+def _interpolated(
+    flat: Tensor,
+    shape: tuple[int, ...],
+    row: int,
+    where: tuple[NDArray[np.int64], ...],
+    lower: Sequence[NDArray[np.int64]],
+    upper: Sequence[NDArray[np.int64]],
+    weight: Sequence[NDArray[np.float32]],
 ) -> NDArray[np.uint8]:
     """Most likely class of chosen voxels of one plane."""
     result = np.empty(where[0].size, dtype=np.uint8)

@@ -29,7 +29,7 @@ from lnn_med.prediction import (
     Prediction,
     Structure,
 )
-from lnn_med.volume import Source, Volume
+from lnn_med.volume import ImageArray, Source, Volume
 
 HEAD, CROP = "brain-t1", "hippocampus-t1"
 PARTS = ("Anterior", "Posterior")  # of the hippocampus, in the order of the bundle's labels
@@ -100,8 +100,9 @@ class Predictor:
         counts = _counts(brain.labels, names)
         sizes = {name: count * volume.voxel_mm3 for name, count in counts.items()}
         quality = judge_head(volume, brain.labels, sizes)
-        answers, fine_labels, fine_names = [brain], None, {}
-        depth = brain.depth
+        answers, depth = [brain], brain.depth
+        fine_labels: NDArray[np.uint8] | None = None
+        fine_names: dict[int, str] = {}
         if fine is not None and quality.status != "fail" and max(volume.spacing_mm) <= FINE_LABELS_MM:
             fine_labels = np.zeros_like(brain.labels)
             for first, side in ((1, "L"), (3, "R")):
@@ -112,7 +113,11 @@ class Predictor:
                     answers.append(answer)
                     depth = depth + answer.depth
                     fine_labels[answer.labels > 0] = answer.labels[answer.labels > 0] + (first - 1)
-        maps = {SEGMENTATION: brain.labels, DEPTH: depth, UNCERTAINTY: brain.entropy}
+        maps: dict[str, ImageArray] = {
+            SEGMENTATION: brain.labels,
+            DEPTH: depth,
+            UNCERTAINTY: brain.entropy,
+        }
         label_names: dict[str, Mapping[int, str]] = {SEGMENTATION: names}
         structures = _structures(brain.labels, names, engine, volume, depth)
         derived: dict[str, float | None] = {
@@ -193,7 +198,11 @@ def _counts(labels: NDArray[np.uint8], names: Mapping[int, str]) -> dict[str, in
 
 
 def _structures(
-    labels: NDArray[np.uint8], names: Mapping[int, str], engine: Engine, volume: Volume, depth: NDArray[np.uint8]
+    labels: NDArray[np.uint8],
+    names: Mapping[int, str],
+    engine: Engine,
+    volume: Volume,
+    depth: NDArray[np.uint8],
 ) -> tuple[Structure, ...]:
     size = 1 + max(names)
     counts = np.bincount(labels.ravel(), minlength=size)

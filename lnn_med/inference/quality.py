@@ -12,7 +12,7 @@ from lnn_med.prediction import Quality
 from lnn_med.volume import Volume
 
 CROP_LARGEST_MM = 90.0  # training crops are at most 59 mm long
-HEAD_SMALLEST_MM = (60.0, 110.0, 110.0)  # sorted extents; the smallest adult brain is about 120 x 150 x 100 mm
+HEAD_SMALLEST_MM = (60.0, 110.0, 110.0)  # sorted; the smallest adult brain is about 120 x 150 x 100 mm
 FINE_LABELS_MM = 1.5  # voxels above this do not show the border between anterior and posterior part
 THICK_MM = 3.0  # slices above this blur small structures away
 ICV_MM3 = (900_000.0, 2_100_000.0)  # adults
@@ -30,7 +30,9 @@ def is_crop(volume: Volume) -> bool:
     extents = sorted(n * mm for n, mm in zip(volume.shape, volume.spacing_mm, strict=True))
     if extents[2] <= CROP_LARGEST_MM:
         if extents[0] < 16:
-            raise InputError(Code.FOV, f"The image is {extents[0]:.0f} mm thin; a hippocampus crop has 25 mm or more.")
+            raise InputError(
+                Code.FOV, f"The image is {extents[0]:.0f} mm thin; a hippocampus crop has 25 mm or more."
+            )
         return True
     if all(found >= needed for found, needed in zip(extents, HEAD_SMALLEST_MM, strict=True)):
         return False
@@ -47,7 +49,8 @@ def resolution_findings(volume: Volume) -> tuple[Finding, ...]:
     largest = max(volume.spacing_mm)
     if largest <= FINE_LABELS_MM:
         return ()
-    text = f"The largest voxel spacing is {largest:.2g} mm; fine hippocampus labels need {FINE_LABELS_MM:g} mm or less"
+    text = f"The largest voxel spacing is {largest:.2g} mm; "
+    text += f"fine hippocampus labels need {FINE_LABELS_MM:g} mm or less"
     if largest > THICK_MM:
         text += f", and small structures are unreliable above {THICK_MM:g} mm"
     return (Finding(WarningCode.RESOLUTION, text + "."),)
@@ -57,10 +60,14 @@ def judge_head(volume: Volume, labels: NDArray[np.uint8], volumes_mm3: Mapping[s
     """PASS, REVIEW or FAIL of a head from its label map and brain-t1 volumes."""
     icv = sum(volumes_mm3.values())
     if icv < BRAIN_MISSING_MM3:
-        return Quality("fail", (f"Only {icv / 1000:.0f} cm³ look like brain; this is no T1 scan of a whole head.",))
+        return Quality(
+            "fail", (f"Only {icv / 1000:.0f} cm³ look like brain; this is no T1 scan of a whole head.",)
+        )
     reasons = []
     if max(volume.spacing_mm) > THICK_MM:
-        reasons.append(f"Slices of {max(volume.spacing_mm):.2g} mm; above {THICK_MM:g} mm look at small structures.")
+        reasons.append(
+            f"Slices of {max(volume.spacing_mm):.2g} mm; above {THICK_MM:g} mm look at small structures."
+        )
     if not ICV_MM3[0] <= icv <= ICV_MM3[1]:
         reasons.append(f"Intracranial volume {icv / 1000:.0f} cm³ is outside 900 to 2,100 cm³.")
     for side in ("L", "R"):
@@ -69,14 +76,18 @@ def judge_head(volume: Volume, labels: NDArray[np.uint8], volumes_mm3: Mapping[s
             reasons.append(f"Hippocampus_{side} has {found:.0f} mm³; 1,200 to 6,500 mm³ are plausible.")
     share = _share_on_border(labels)
     if share > EDGE_SHARE:
-        reasons.append(f"{100 * share:.1f} % of the brain lies on the border of the image; it may be cut off.")
+        reasons.append(
+            f"{100 * share:.1f} % of the brain lies on the border of the image; it may be cut off."
+        )
     return Quality("review" if reasons else "pass", tuple(reasons))
 
 
 def judge_crop(total_mm3: float, certainty: float, other: float) -> Quality:
     """PASS, REVIEW or FAIL of a lone hippocampus crop."""
     if total_mm3 < HIPPOCAMPUS_MM3[0] / 4:
-        return Quality("fail", (f"Only {total_mm3:.0f} mm³ look like hippocampus; this is no hippocampus crop.",))
+        return Quality(
+            "fail", (f"Only {total_mm3:.0f} mm³ look like hippocampus; this is no hippocampus crop.",)
+        )
     reasons = []
     if not HIPPOCAMPUS_MM3[0] <= total_mm3 <= HIPPOCAMPUS_MM3[1]:
         reasons.append(f"The hippocampus has {total_mm3:.0f} mm³; 1,200 to 6,500 mm³ are plausible.")
