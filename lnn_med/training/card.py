@@ -13,6 +13,10 @@ def model_card(info: BundleInfo) -> str:
         for name, value in metrics["structures"].items()
     )
     exits = ", ".join(f"{value:.3f}" for value in metrics["dice_exits"])
+    gates = ""
+    if metrics["dice_auto"] is not None:
+        share = 100 * metrics["active_blocks"]
+        gates = f", {metrics['dice_auto']:.3f} with gates ({share:.0f} % of the blocks active)"
     return f"""# {info.name} {info.version}
 
 {info.job[0].upper()}{info.job[1:]}. **Research use only; not a medical device.**
@@ -20,13 +24,12 @@ def model_card(info: BundleInfo) -> str:
 ## Data
 {info.data.get("data", "")}.
 Licence: {info.data.get("licence", "")}. Source: {info.data.get("citation", "")}.
-Split by blocks of neighbouring case names: {len(split["train"])} cases trained, {len(split["val"])} validated,
-{len(split["calibration"])} kept for calibration and never seen by the weights (names in bundle.yaml).
+Split by blocks of neighbouring case names: {len(split["train"])} cases trained, {len(split["val"])}
+validated, {len(split["calibration"])} kept for calibration and never seen by the weights (names in bundle.yaml).
 
 ## Validation fold
 Dice in model space ({info.space.spacing_mm:g} mm), mean over structures of at least 100 voxels:
-**{metrics["dice_full"]:.3f}** at full depth, {metrics["dice_auto"]:.3f} with gates
-({100 * metrics["active_blocks"]:.0f} % of the blocks active); exits 1 to {len(metrics["dice_exits"])}: {exits}.
+**{metrics["dice_full"]:.3f}** at full depth{gates}; exits 1 to {len(metrics["dice_exits"])}: {exits}.
 The best checkpoint was chosen on this fold, so the value is slightly optimistic.
 
 | structure | Dice | median voxels |
@@ -34,6 +37,7 @@ The best checkpoint was chosen on this fold, so the value is slightly optimistic
 {rows}
 
 ## Limits
-Trained on {len(split["train"])} scans of one source. Structures below 100 voxels vary by a large share of their volume.
+Trained on {len(split["train"])} scans of one source. Structures below 100 voxels vary by a large share of
+their volume.
 Not validated for diagnosis, for children, for scans after surgery, for contrasts other than T1.
 """

@@ -24,10 +24,12 @@ def draw_curve(log: Path, picture: Path) -> None:
     left.legend()
     if scores:
         steps = [row["step"] for row in scores]
-        for number in range(len(scores[0]["validation"]["dice_exits"])):
-            values = [row["validation"]["dice_exits"][number] for row in scores]
-            right.plot(steps, values, marker="o", label=f"exit {number + 1}")
-        right.plot(steps, [row["validation"]["dice_auto"] for row in scores], "k--", label="gates")
+        for number in range(max(len(row["validation"]["dice_exits"]) for row in scores)):
+            exits = [(row["step"], *row["validation"]["dice_exits"][number : number + 1]) for row in scores]
+            points = [point for point in exits if len(point) == 2]
+            right.plot(*zip(*points, strict=True), marker="o", label=f"exit {number + 1}")
+        gated = [row["validation"]["dice_auto"] or float("nan") for row in scores]
+        right.plot(steps, gated, "k--", label="gates")
         right.legend()
     right.set(xlabel="step", ylabel="validation Dice")
     figure.savefig(picture, dpi=110)

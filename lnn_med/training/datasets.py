@@ -14,21 +14,24 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from lnn_med.errors import ConfigError
+from lnn_med.errors import Code, ConfigError, InputError
 from lnn_med.inference.bundle import Label, mirror_table
 from lnn_med.inference.model_space import ModelSpaceConfig, into_model_space
-from lnn_med.io.nifti import read_nifti
+from lnn_med.io.nifti import read_labels, read_nifti
 from lnn_med.transforms import augment
 from lnn_med.transforms.augment import AugmentConfig
+from lnn_med.volume import Volume
 
 logger = logging.getLogger(__name__)
+TABLE = 65536  # integers that a data set may use for its labels
+GRID_TOLERANCE = 1e-2  # of affine entries, mm; tools round to float32
 
 
 @dataclass(frozen=True)
 class DataConfig:
     """Where the cases are and how they are split; paths are relative to `root`.
 
-    `block` consecutive cases (in the order of their names) stay together, because neighbours may be one person.
+    `block` consecutive cases (in the order of their names) stay together: neighbours may be one person.
     """
 
     root: str
@@ -81,9 +84,14 @@ def split_cases(names: list[str], config: DataConfig) -> Split:
     val = [name for n, block in enumerate(blocks) if fold_of[n] == config.fold for name in block]
     rest = [block for place in order if fold_of[int(place)] != config.fold for block in [blocks[int(place)]]]
     calibration: list[str] = []
-    while len(calibration) < config.calibration:
+    while rest and len(calibration) < config.calibration:
         calibration += rest.pop()
     train = sorted(name for block in rest for name in block)
+    if not train or not val:
+        raise ConfigError(
+            f"data: of {len(names)} cases in blocks of {config.block}, {len(train)} remain to train "
+            f"and {len(val)} to validate with {config.folds} folds and {config.calibration} cases for calibration."
+        )
     return Split(train, sorted(val), sorted(calibration))
 
 
@@ -99,9 +107,10 @@ def load_cases(
             p for p in (root / config.images / f"{name}{end}" for end in (".nii.gz", ".nii")) if p.exists()
         )
         volume = read_nifti(path)
-        reference = read_nifti(root / config.labels / path.name)
+        reference = read_labels(root / config.labels / path.name)
+        _check_pair(name, volume, reference)
         seen = into_model_space(volume, space)
-        grouped = table[reference.data.astype(np.int64)]
+        grouped = table[reference.data]
         return Case(
             name,
             torch.from_numpy(seen.image).half(),
@@ -112,11 +121,29 @@ def load_cases(
         return list(pool.map(load, names))
 
 
+def _check_pair(name: str, volume: Volume, reference: Volume) -> None:
+    """Refuse labels that lie elsewhere than their image, or that no table can hold."""
+    if volume.shape != reference.shape or not np.allclose(
+        volume.affine, reference.affine, atol=GRID_TOLERANCE
+    ):
+        raise InputError(Code.GEOMETRY, f"Case {name}: image and labels lie on different grids.")
+    low, high = int(reference.data.min()), int(reference.data.max())
+    if low < 0 or high >= TABLE:
+        raise InputError(
+            Code.DTYPE, f"Case {name}: labels reach from {low} to {high}; 0 to {TABLE - 1} can be used."
+        )
+
+
 def source_table(labels: tuple[Label, ...]) -> np.ndarray:
     """Lookup from the data set's integers to label indices, (65536,) uint8; unknown integers become 0."""
-    table = np.zeros(65536, dtype=np.uint8)
+    table = np.zeros(TABLE, dtype=np.uint8)
     for label in labels:
-        table[list(label.sources)] = label.index
+        for source in label.sources:
+            if not 0 < source < TABLE:
+                raise ConfigError(f"{label.name}: label {source} of the data; 1 to {TABLE - 1} can be used.")
+            if table[source]:
+                raise ConfigError(f"{label.name}: label {source} of the data belongs to another structure.")
+            table[source] = label.index
     return table
 
 

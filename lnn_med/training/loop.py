@@ -33,13 +33,9 @@ from lnn_med.training.validate import validate
 logger = logging.getLogger(__name__)
 Progress = Callable[[int, int, dict[str, float]], None]
 
-CHECKPOINT, STATE, LOG, CURVE, CONFIG = (
-    "checkpoint.safetensors",
-    "state.json",
-    "log.jsonl",
-    "curve.png",
-    "config.yaml",
-)
+CHECKPOINT, STATE, LOG = "checkpoint.safetensors", "state.json", "log.jsonl"
+CURVE, CONFIG, BUNDLE = "curve.png", "config.yaml", "bundle"
+LOG_EVERY = 20  # steps
 
 
 @dataclass(frozen=True)
@@ -136,24 +132,37 @@ class _Run:
             if progress and self.team.leads:
                 progress(self.step, schedule.steps, parts)
             minutes = (time.monotonic() - started) / 60
-            stop = self.step >= schedule.steps or 0 < self.config.minutes <= minutes
+            stop = self.step >= schedule.steps or self._time_is_up(minutes)
             if self.team.leads:
-                if self.step % 20 == 0 or stop:
+                if self.step % LOG_EVERY == 0 or stop:
                     self._log({"step": self.step, "minutes": round(minutes, 2), **parts})
+                if self.step % self.config.validate_every == 0 or stop:
+                    bundle = self._validate()
+                # After validation: the checkpoint must know the best Dice that the bundle stands for.
                 if stop or (time.monotonic() - saved) / 60 > self.config.checkpoint_minutes:
                     self._save()
                     saved = time.monotonic()
-                if self.step % self.config.validate_every == 0 or stop:
-                    bundle = self._validate()
             if stop:
                 break
+        if bundle is None and self.team.leads and (self.folder / BUNDLE).is_dir():  # the run was complete
+            bundle = load_bundle(self.folder / BUNDLE)
         return bundle
+
+    def _time_is_up(self, minutes: float) -> bool:
+        """Whether the time limit is reached; the leader decides, or the others would wait for it for ever."""
+        if self.config.minutes <= 0:
+            return False
+        flag = torch.tensor([float(minutes >= self.config.minutes)], device=self.team.device)
+        if self.team.size > 1:
+            torch.distributed.broadcast(flag, 0)
+        return bool(flag.item())
 
     def _advance(self, model: nn.Module, items: Item) -> dict[str, float]:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.step, self.config.schedule)
         coarse = self.step < self.config.loss.coarse_share * self.config.schedule.steps
-        loss, parts = model(*(value.to(self.team.device) for value in items), coarse)
+        image, labels, ratio, seeds = (torch.as_tensor(value).to(self.team.device) for value in items)
+        loss, parts = model(image, labels, ratio, seeds, coarse)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.config.schedule.clip)
@@ -164,6 +173,10 @@ class _Run:
         self.step += 1
         self.average.update(self.network, self.step)
         return parts
+
+    def _coarse(self, step: int) -> bool:
+        """Whether a step trains the trunk alone."""
+        return step < self.config.loss.coarse_share * self.config.schedule.steps
 
     def _batches(self) -> DataLoader[Item]:
         """Batches from the present step on; each process takes its share of every batch."""
@@ -192,7 +205,10 @@ class _Run:
             kind, _, name = self.config.init.partition(":")
             if kind != "bundle" or not name:
                 raise ConfigError(f"init is `{self.config.init}`; `bundle:NAME` is needed.")
-            network.load_state_dict(load_bundle(name).network().state_dict())
+            try:
+                network.load_state_dict(load_bundle(name).network().state_dict())
+            except RuntimeError as error:
+                raise ConfigError(f"init: the weights of `{name}` do not fit this network.") from error
         return network
 
     def _frequency(self) -> Tensor:
@@ -205,13 +221,16 @@ class _Run:
         written = self.folder / CONFIG
         plain = yaml.safe_dump(configuration.as_dict(self.config), sort_keys=False)
         if written.is_file():
-            if _without_pace(yaml.safe_load(written.read_text())) != _without_pace(yaml.safe_load(plain)):
+            before = configuration.build(RunConfig, configuration.load_yaml(written))
+            if _without_pace(configuration.as_dict(before)) != _without_pace(
+                configuration.as_dict(self.config)
+            ):
                 raise ConfigError(
                     f"{self.folder.name}: the run was started with another configuration; name a new folder."
                 )
         elif self.team.leads:
             self.folder.mkdir(parents=True, exist_ok=True)
-            written.write_text(plain)
+            _write_whole(written, plain)
 
     def _resume(self) -> None:
         state = self.folder / STATE
@@ -229,6 +248,16 @@ class _Run:
         current = self.optimizer.state_dict()
         self.optimizer.load_state_dict({"state": saved, "param_groups": current["param_groups"]})
         self.step, self.best = facts["step"], facts["best"]
+        if self.team.leads:
+            self._forget_after(self.step)
+
+    def _forget_after(self, step: int) -> None:
+        """Drop log rows of steps that will be done again: the curve is that of a run without interruption."""
+        log = self.folder / LOG
+        rows = log.read_text(encoding="utf-8").splitlines(keepends=True) if log.is_file() else []
+        _write_whole(
+            log, "".join(row for row in rows if row.endswith("\n") and json.loads(row)["step"] <= step)
+        )
 
     def _save(self) -> None:
         """Checkpoint under a new name, then the small file that points at it: whole or not at all."""
@@ -238,9 +267,8 @@ class _Run:
             tensors |= {f"optimizer.{number}.{k}": v for k, v in moments.items() if isinstance(v, Tensor)}
         name = f"{self.step}-{CHECKPOINT}"
         save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, self.folder / name)
-        temporary = self.folder / f".{STATE}"
-        temporary.write_text(json.dumps({"step": self.step, "best": self.best, "checkpoint": name}))
-        os.replace(temporary, self.folder / STATE)
+        facts = {"step": self.step, "best": self.best, "checkpoint": name}
+        _write_whole(self.folder / STATE, json.dumps(facts))
         for old in self.folder.glob(f"*-{CHECKPOINT}"):
             if old.name != name:
                 old.unlink()
@@ -250,15 +278,16 @@ class _Run:
             stream.write(json.dumps(row) + "\n")
 
     def _validate(self) -> Bundle:
-        """Dice of the averaged weights at every exit on the validation fold; writes the bundle when it improved."""
+        """Dice of the averaged weights at every exit on the validation fold; writes the bundle if it rose."""
         network = LNN(self.config.network).to(self.team.device)
         network.load_state_dict(self.average.state)
-        result = validate(network, self.val_cases, self.config)
+        exits = 1 if self._coarse(self.step - 1) else network.config.exits
+        result = validate(network, self.val_cases, self.config, exits)
         self._log({"step": self.step, "validation": result})
         from lnn_med.training.curve import draw_curve  # matplotlib takes a second
 
         draw_curve(self.folder / LOG, self.folder / CURVE)
-        target = self.folder / "bundle"
+        target = self.folder / BUNDLE
         if result["dice_full"] <= self.best and target.is_dir():
             return load_bundle(target)
         self.best = result["dice_full"]
@@ -286,7 +315,10 @@ class _Loss(nn.Module):
         self.register_buffer("class_weights", weights, persistent=False)
         self.bf16 = config.bf16 and has_bf16(weights.device)
 
-    def forward(self, image: Tensor, labels: Tensor, ratio: Tensor, seeds: Tensor, coarse: bool) -> Any:
+    def forward(
+        self, image: Tensor, labels: Tensor, ratio: Tensor, seeds: Tensor, coarse: bool
+    ) -> tuple[Tensor, dict[str, float]]:
+        weights = self.get_buffer("class_weights")
         with torch.autocast(image.device.type, torch.bfloat16, enabled=self.bf16):
             return network_loss(
                 self.network,
@@ -294,9 +326,9 @@ class _Loss(nn.Module):
                 labels,
                 ratio,
                 seeds,
-                self.class_weights,
+                weights,
                 self.config.loss,
-                coarse,  # type: ignore[arg-type]
+                coarse,
             )
 
 
@@ -309,11 +341,17 @@ def _one_thread(_: int) -> None:
     torch.set_num_threads(1)
 
 
+def _write_whole(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
+
+
 def _strip(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
 
 
 def _without_pace(values: dict[str, Any]) -> dict[str, Any]:
-    """Configuration without what may change when a run is resumed: time limit, workers, path of the data."""
+    """Configuration without what may change when a run goes on: time limit, workers, path of the data."""
     kept = {k: v for k, v in values.items() if k not in ("minutes", "workers", "checkpoint_minutes")}
     return {**kept, "data": {k: v for k, v in kept["data"].items() if k != "root"}}

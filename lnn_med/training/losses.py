@@ -105,7 +105,9 @@ def gate_loss(
     chosen = on[n, :, i, j, k]  # (n, stages)
     expected = gains[:, 0] + (chosen * (gains[:, 1:] - gains[:, :-1])).sum(dim=1)
     surplus = F.relu(spent - config.gate_budget)
-    return expected.mean() + config.gate_cost * spent.mean() + surplus.mean()
+    # A mean over cases of means over their blocks: cases on several processes give the same as on one.
+    per_case = torch.stack([expected[n == case].mean() for case in range(block.shape[0])])
+    return per_case.mean() + config.gate_cost * spent.mean() + surplus.mean()
 
 
 def sample_blocks(labels: Tensor, size: int, count: int, seeds: Tensor) -> list[Corner]:
@@ -196,7 +198,8 @@ def _fine_loss(
     exits = network.exits_of_boxes(image, seen.features, corners, shape, stages)
     target = gather(labels[:, None], corners, shape)[:, 0]
     owner = torch.tensor([corner[0] for corner in corners], device=image.device)
-    total, parts = image.new_zeros(()), {}
+    parts: dict[str, float] = {}
+    total = image.new_zeros(())
     for n in range(cases):
         mine = owner == n
         for number in range(1, stages + 1):
@@ -222,7 +225,7 @@ def _fine_loss(
 def _block_losses(
     exits: list[Tensor], target: Tensor, corners: list[Corner], block_gate: Tensor, size: int
 ) -> tuple[Tensor, Tensor]:
-    """Mean cross-entropy of each exit (n, exits) in each gated block that the boxes touch, and those blocks (n, 4)."""
+    """Mean cross-entropy of each exit (n, exits) in each block that boxes touch; those blocks (n, 4)."""
     cases, _, *grid = block_gate.shape
     first = torch.tensor(corners, device=target.device)  # (boxes, 4)
     along = [

@@ -52,7 +52,7 @@ class RunConfig:
 
 
 def read_run_config(path: Path, assignments: Sequence[str] = ()) -> RunConfig:
-    """Read a YAML file and apply `key=value` assignments. `labels: [[name, [sources]], ...]` is numbered in order.
+    """Read a YAML file and apply `key=value` assignments; `labels: [[name, [sources]], ...]` gets numbers.
 
     Raises:
         ConfigError: see `lnn_med.config.build`.
@@ -61,11 +61,16 @@ def read_run_config(path: Path, assignments: Sequence[str] = ()) -> RunConfig:
     labels = values.get("labels")
     if not isinstance(labels, list):
         raise ConfigError("`labels` is missing; a list of [name, [sources]] is needed.")
-    values["labels"] = [
-        {"index": number, "name": str(entry[0]), "sources": entry[1]} if isinstance(entry, list) else entry
-        for number, entry in enumerate(labels, start=1)
-    ]
+    values["labels"] = [_numbered(number, entry) for number, entry in enumerate(labels, start=1)]
     network = values.setdefault("network", {})
     if isinstance(network, dict):
         network.setdefault("classes", len(labels) + 1)
     return configuration.build(RunConfig, values)
+
+
+def _numbered(number: int, entry: Any) -> Any:
+    if not isinstance(entry, list):
+        return entry
+    if len(entry) != 2:
+        raise ConfigError(f"`labels[{number - 1}]` is {entry!r}; [name, [sources]] is needed.")
+    return {"index": number, "name": str(entry[0]), "sources": entry[1]}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 
@@ -14,16 +16,16 @@ LARGE = 100  # voxels; smaller structures are reported on their own (a shell of 
 
 
 @torch.inference_mode()
-def validate(network: LNN, cases: list[Case], config: RunConfig) -> dict[str, object]:
-    """Mean Dice over cases and structures at full depth, at each exit, and with gates.
+def validate(network: LNN, cases: list[Case], config: RunConfig, exits: int) -> dict[str, Any]:
+    """Mean Dice over cases and structures at each of the first `exits` exits; with gates if these are all.
 
-    Structures of at least 100 voxels (median) count in the mean; all are listed. A structure that is absent
-    from a case's reference and prediction counts 1, from one of them 0.
+    Structures of at least 100 voxels (median) count in the mean, or all where none is so large; all are
+    listed. A structure that is absent from a case's reference and prediction counts 1, from one of them 0.
     """
     device = next(network.parameters()).device
     network.eval()
     classes = len(config.labels) + 1
-    depths: list[int | str] = [*range(1, network.config.exits + 1), "auto"]
+    depths: list[int | str] = [*range(1, exits + 1), *(["auto"] if exits == network.config.exits else [])]
     dice = np.zeros((len(depths), len(cases), classes - 1))
     sizes = np.zeros((len(cases), classes - 1))
     active = []
@@ -42,13 +44,15 @@ def validate(network: LNN, cases: list[Case], config: RunConfig) -> dict[str, ob
             total = count + torch.bincount(found, minlength=classes)
             dice[column, row] = torch.where(total > 0, 2 * hit / total.clamp(min=1), 1.0)[1:].numpy()
     large = np.median(sizes, axis=0) >= LARGE
+    if not large.any():
+        large[:] = True
     by_depth = dice[:, :, large].mean(axis=(1, 2))
-    full = dice[len(depths) - 2].mean(axis=0)
+    full = dice[exits - 1].mean(axis=0)
     return {
-        "dice_full": round(float(by_depth[-2]), 4),
-        "dice_auto": round(float(by_depth[-1]), 4),
-        "dice_exits": [round(float(value), 4) for value in by_depth[:-1]],
-        "active_blocks": round(float(np.mean(active)), 3),
+        "dice_full": round(float(by_depth[exits - 1]), 4),
+        "dice_auto": round(float(by_depth[-1]), 4) if active else None,
+        "dice_exits": [round(float(value), 4) for value in by_depth[:exits]],
+        "active_blocks": round(float(np.mean(active)), 3) if active else None,
         "cases": len(cases),
         "structures": {label.name: round(float(full[label.index - 1]), 4) for label in config.labels},
         "median_voxels": {label.name: int(np.median(sizes[:, label.index - 1])) for label in config.labels},
