@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.ndimage import binary_fill_holes
 
-from lnn_med.errors import Code, InputError
+from lnn_med.errors import Code, ConfigError, InputError
 from lnn_med.evaluation.dataset import EvaluationCase, select_cases
 from lnn_med.evaluation.labels import check_same_grid, group, predicted_indices, read_reference
 from lnn_med.evaluation.metrics import StructureMetrics, structure_metrics
@@ -168,7 +168,7 @@ def _evaluate_case(
     try:
         image = read_nifti(case.image)
         prediction = predict(_without_skull(image, reference) if strip_skull else image)
-    except InputError as error:
+    except (InputError, ConfigError) as error:  # ConfigError: a scan of another kind than the bundle's
         logger.warning("%s: no prediction (%s)", case.name, error.code.value)
         code = error.code.value
     if prediction is not None:
@@ -242,5 +242,4 @@ def _loaded(bundle: Bundle | str | Path) -> Bundle:
 def _predictor(bundle: Bundle, depth: str | int, budget: float | None, device: str, runtime: str) -> Predict:
     from lnn_med.inference.predict import Predictor
 
-    stages = int(depth) if str(depth).isdigit() else depth
-    return Predictor(chain=(bundle,), depth=stages, budget=budget, device=device, runtime=runtime)
+    return Predictor(chain=(bundle.path,), depth=depth, budget=budget, device=device, runtime=runtime)

@@ -273,3 +273,15 @@ def test_progress_is_told_after_each_case(tmp_path: Path) -> None:
         progress=lambda done, total: told.append((done, total)),
     )
     assert told == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_a_scan_of_the_wrong_kind_is_a_missing_prediction(tmp_path: Path) -> None:
+    class OnlyCrops(Oracle):
+        def __call__(self, volume: Volume) -> Prediction:
+            if len(self.seen) == 1:
+                self.seen.append(volume)
+                raise ConfigError("This scan needs another bundle.")
+            return super().__call__(volume)
+
+    summary = evaluate(BUNDLE, make_dataset(tmp_path / "data"), tmp_path / "out", predictor=OnlyCrops())
+    assert summary.missing == {"case2": "E_CONFIG"}
