@@ -44,6 +44,10 @@ COMPRESSED = {
     "JPEG-LS": gdcm.TransferSyntax.JPEGLSLossless,
     "JPEG 2000": gdcm.TransferSyntax.JPEG2000Lossless,
 }
+LOSSY = {
+    "JPEG baseline": gdcm.TransferSyntax.JPEGBaselineProcess1,  # 8 bits only
+    "JPEG-LS near-lossless": gdcm.TransferSyntax.JPEGLSNearLossless,
+}
 
 
 def small_phantom(shape: tuple[int, int, int] = (24, 20, 12)) -> Volume:

@@ -27,7 +27,7 @@ T1_INVERSION_MS = (500.0, 1400.0)  # MPRAGE 800-1100; FLAIR 1700-2800
 SPOILED_TR_MS = 50.0
 SPOILED_FLIP_DEGREES = 8.0  # below it a spoiled gradient echo is nearer to proton density
 
-_T1 = re.compile(r"\b(T1\w*|\d?D?T1|MP2?RAGE\w*|F?SPGR|BRAVO|TFL3D\w*|TURBOFLASH|3DT1\w*)\b")
+_T1 = re.compile(r"\b(T1\w*|MP2?RAGE\w*|F?SPGR|BRAVO|TFL3D\w*|TURBOFLASH|3DT1\w*)\b")
 _MAPS = re.compile(r"\b(T1 ?MAP\w*|T1RHO|T1_?VALUE\w*|INV ?\d|MOLLI)\b")
 _OTHER = re.compile(
     r"\b(T2\w*|FLAIR\w*|DARK FLUID|PD|PDW|STIR|DWI\w*|DTI\w*|DIFF\w*|EP2D\w*|EPI|ADC|TRACEW?|FA|SWI|SWAN"

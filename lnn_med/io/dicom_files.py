@@ -28,9 +28,10 @@ EXPLICIT_LE = "1.2.840.10008.1.2.1"
 DEFLATED_LE = "1.2.840.10008.1.2.1.99"
 EXPLICIT_BE = "1.2.840.10008.1.2.2"
 DICOMDIR_CLASS = "1.2.840.10008.1.3.10"
-COMPRESSED = {  # transfer syntax -> whether it may lose information
+# Transfer syntax -> whether it may lose information. JPEG extended (.51) is missing: none of the codecs that
+# pydicom finds reads its 12 bits.
+COMPRESSED = {
     "1.2.840.10008.1.2.4.50": True,  # JPEG baseline
-    "1.2.840.10008.1.2.4.51": True,  # JPEG extended, 12 bits
     "1.2.840.10008.1.2.4.57": False,  # JPEG lossless
     "1.2.840.10008.1.2.4.70": False,  # JPEG lossless, first-order prediction
     "1.2.840.10008.1.2.4.80": False,  # JPEG-LS lossless

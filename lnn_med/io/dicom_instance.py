@@ -117,7 +117,7 @@ def _image(opened: OpenedFile, facts: Facts) -> tuple[PixelFormat | None, tuple[
             Code.TRUNCATED, f"PixelData has {opened.pixels.count:,} of {pixels.native_bytes:,} bytes."
         )
     if not facts.series_uid:
-        raise InputError(Code.SERIES, "The image has no SeriesInstanceUID.")
+        raise InputError(Code.VR, "The image has no SeriesInstanceUID.")
     return pixels, _frames(header, pixels, facts)
 
 

@@ -31,11 +31,17 @@ class SeriesInfo:
 
 
 def series_table(folder: Folder) -> list[SeriesInfo]:
-    """A row for each series, in the order of their UIDs."""
+    """A row for each series, in the order of their UIDs; broken files that do not say theirs come last.
+
+    Raises:
+        InputError: what is wrong with them when there are no others.
+    """
+    if not folder.series:
+        raise folder.homeless[0]
     candidates = _candidates(folder)
     winner = None if _blocking(folder) else best(list(candidates.values()))
     winning = list(candidates)[winner] if winner is not None else None
-    return [_row(one, winning, candidates) for one in folder.series]
+    return [_row(one, winning, candidates) for one in folder.series] + _homeless_rows(folder)
 
 
 def pick_t1(folder: Folder) -> tuple[Series, tuple[Finding, ...]]:
@@ -118,6 +124,14 @@ def _row(series: Series, winning: str | None, candidates: dict[str, Candidate]) 
     )
 
 
+def _homeless_rows(folder: Folder) -> list[SeriesInfo]:
+    if not folder.homeless:
+        return []
+    first = folder.homeless[0]
+    reason = f"{first.code.value}: {first.detail}"
+    return [SeriesInfo("unknown", "", "", len(folder.homeless), None, None, "", False, reason, False)]
+
+
 def _is_volume(series: Series) -> bool:
     return series.is_mr and series.stack is not None
 
@@ -128,13 +142,13 @@ def _is_usable(series: Series) -> bool:
 
 def _why_not(series: Series) -> str:
     """Why a series is no candidate for a T1 head scan."""
+    if series.facts and not series.facts.is_mr:
+        return "not an MR image"
     if series.problem:
         return f"{series.problem.code.value}: {series.problem.detail}"
-    if not series.facts or not series.facts.is_mr:
-        return "not an MR image"
     if series.stack is None:
         return "its images have no place in the patient"
-    return _LOOKS[shows(series.facts)]
+    return _LOOKS[shows(series.facts)] if series.facts else "not an image"
 
 
 def _candidates(folder: Folder) -> dict[str, Candidate]:

@@ -15,6 +15,9 @@ from lnn_med.io.dicom_pixels import ImageFile, read_block
 from lnn_med.io.files import unchanged
 from lnn_med.volume import Source, Volume
 
+_BITS_CUT = "Stored pixels have more bits than BitsStored; the spare ones were cut off."
+_INVERTED = "MONOCHROME1: displays show low values bright; the values are given as they are stored."
+
 __all__ = ["SeriesInfo", "format_table", "list_series", "read_series"]
 
 
@@ -70,8 +73,11 @@ def _image_files(series: Series) -> list[ImageFile]:
 
 
 def _tags(facts: Facts, series: Series) -> dict[str, Any]:
-    inverted = any(instance.pixels and instance.pixels.inverted for instance in series.instances)
-    return {**dict(facts.tags), "PhotometricInterpretation": "MONOCHROME1" if inverted else "MONOCHROME2"}
+    return {**dict(facts.tags), "PhotometricInterpretation": f"MONOCHROME{1 if _is_inverted(series) else 2}"}
+
+
+def _is_inverted(series: Series) -> bool:
+    return any(instance.pixels is not None and instance.pixels.inverted for instance in series.instances)
 
 
 def _patient(facts: Facts) -> dict[str, Any]:
@@ -81,6 +87,7 @@ def _patient(facts: Facts) -> dict[str, Any]:
 
 def _series_findings(series: Series, bits_cut: bool) -> tuple[Finding, ...]:
     every = [instance.facts for instance in series.instances if instance.facts]
+    scaling = [_BITS_CUT] * bits_cut + [_INVERTED] * _is_inverted(series)
     found = {
         WarningCode.CHARSET: (any(one.unknown_charset for one in every), "SpecificCharacterSet is unknown."),
         WarningCode.LOSSY: (any(one.lossy for one in every), "The images were compressed with loss."),
@@ -89,9 +96,6 @@ def _series_findings(series: Series, bits_cut: bool) -> tuple[Finding, ...]:
             any(instance.nonconformant for instance in series.instances),
             "Elements of the header are out of order or of an unexpected type.",
         ),
-        WarningCode.SCALING: (
-            bits_cut,
-            "Stored pixels have more bits than BitsStored; the spare ones were cut off.",
-        ),
+        WarningCode.SCALING: (bool(scaling), " ".join(scaling)),
     }
     return tuple(Finding(code, text) for code, (present, text) in found.items() if present)

@@ -12,6 +12,7 @@ from lnn_med.errors import Code, InputError, WarningCode
 from lnn_med.io.dicom_choice import Candidate, best, shows
 from lnn_med.io.dicom_facts import Facts, read_facts
 from lnn_med.io.dicom_series import list_series, read_series
+from tests import dicom_broken as broken
 from tests.dicom_factory import (
     MR_IMAGE,
     OTHER_UID,
@@ -192,6 +193,17 @@ def test_two_equal_t1_series_are_refused_with_the_table(reverse: bool, tmp_path:
     assert PATIENT.split("^")[0] not in str(caught.value)
     assert "mprage" not in str(caught.value)  # descriptions are free text
     assert not any(row.chosen for row in list_series(tmp_path))
+
+
+def test_broken_file_of_no_known_series_has_its_own_row(tmp_path: Path) -> None:
+    folder = save_all(slices(small_phantom()), tmp_path / "scan")
+    broken.cut_in_meta(sorted(folder.iterdir())[0])
+    rows = list_series(folder)
+    assert [(row.series_uid, row.images, row.chosen) for row in rows] == [
+        (SERIES_UID, 11, False),
+        ("unknown", 1, False),
+    ]
+    assert rows[1].reason.startswith("E_TRUNCATED")
 
 
 def test_flair_alone_is_refused(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from lnn_med.volume import Volume
 from tests import dicom_broken as broken
 from tests.dicom_factory import (
     COMPRESSED,
+    LOSSY,
     NATIVE,
     PATIENT,
     PATIENT_ID,
@@ -70,6 +71,18 @@ def test_compressed_signed_series(name: str, tmp_path: Path) -> None:
     headers = slices(phantom, stored_pixels(phantom, "i2"))
     folder = transcode(save_all(headers, tmp_path / "scan"), COMPRESSED[name])
     assert_same_image(read_series(folder), as_image(phantom))
+
+
+@pytest.mark.parametrize("name", LOSSY)
+def test_lossy_series_is_read_with_a_warning(name: str, tmp_path: Path) -> None:  # D28
+    phantom = small_phantom((24, 20, 4))
+    phantom = phantom.with_data(phantom.data // 8)
+    volume = read_series(
+        transcode(save_all(slices(phantom, stored_pixels(phantom, "u1")), tmp_path / "a"), LOSSY[name])
+    )
+    assert [finding.code for finding in volume.findings] == [WarningCode.LOSSY]
+    ours, theirs = (nib.as_closest_canonical(as_image(one)).get_fdata() for one in (volume, phantom))
+    assert np.abs(ours - theirs).max() <= 2
 
 
 def test_series_of_mixed_encodings(tmp_path: Path) -> None:
@@ -177,6 +190,8 @@ def test_pixel_formats(dtype: str, attributes: dict[str, object], remark: str, t
     )
     assert_same_image(volume, nib.Nifti1Image(stored * slope + intercept, phantom.affine))
     assert volume.source is not None
+    inverted = attributes.get("PhotometricInterpretation") == "MONOCHROME1"
+    assert [finding.code for finding in volume.findings] == [WarningCode.SCALING] * inverted
     assert volume.source.tags["PhotometricInterpretation"] == attributes.get(
         "PhotometricInterpretation", "MONOCHROME2"
     )
