@@ -1,7 +1,7 @@
 # Two commands for everyone: `make demo` and `make test`. Nothing else has to be installed before them
 # than Python 3.11 or newer and make.
 #
-#   make demo TORCH="torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu"   small CPU build of torch
+#   make demo TORCH="torch==2.13.0 --index-url ..."                                    another build of torch
 #   make test PYTEST="-k dicom -x"                                                     part of the tests
 #   make VENV=/path/to/venv demo                                                       an environment of your own
 

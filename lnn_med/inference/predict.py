@@ -83,6 +83,7 @@ class Predictor:
         Raises:
             InputError: the scan is neither a head nor a hippocampus crop, or no installed bundle fits it.
         """
+        volume = _bright_tissue(volume)
         if is_crop(volume):
             return self._crop(volume, self._engine(CROP))
         return self._head(volume, self._engine(HEAD), self.engines.get(CROP))
@@ -160,7 +161,7 @@ class Predictor:
             maps={
                 SEGMENTATION: volume.with_data(answer.labels),
                 DEPTH: volume.with_data(answer.depth),
-                UNCERTAINTY: volume.with_data(answer.entropy),
+                UNCERTAINTY: volume.with_data(_rounded(answer.entropy)),
             },
             label_names={SEGMENTATION: names},
             structures=_structures(answer.labels, names, engine, volume, answer.depth),
@@ -248,6 +249,18 @@ def _compute(answers: Sequence[Segmented], depth: NDArray[np.uint8]) -> Compute:
         depth_histogram={int(n): float(share) for n, share in enumerate(histogram) if share > 0},
         attention=tuple(stage for answer in answers for stage in answer.run.attention),
     )
+
+
+def _rounded(entropy: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Three decimals: a quarter of the file size, far finer than what entropy means."""
+    return entropy.round(3)
+
+
+def _bright_tissue(volume: Volume) -> Volume:
+    """MONOCHROME1 stores bright as small numbers; networks want bright tissue bright."""
+    if volume.source is None or volume.source.tags.get("PhotometricInterpretation") != "MONOCHROME1":
+        return volume
+    return volume.with_data(volume.data.max() + volume.data.min() - volume.data)
 
 
 def _source(volume: Volume) -> Source:

@@ -17,6 +17,7 @@ FINE_LABELS_MM = 1.5  # voxels above this do not show the border between anterio
 THICK_MM = 3.0  # slices above this blur small structures away
 ICV_MM3 = (900_000.0, 2_100_000.0)  # adults
 BRAIN_MISSING_MM3 = 400_000.0  # below, the image is no head or a small part of one
+BRAIN_TOO_LARGE_MM3 = 3_000_000.0  # above, what was found cannot be a brain
 HIPPOCAMPUS_MM3 = (1_200.0, 6_500.0)  # each side, healthy to severe atrophy (HarP manual: 2,300 to 3,120)
 EDGE_SHARE = 0.02  # of brain voxels on the scan's border planes; more means a cut field of view
 
@@ -63,6 +64,8 @@ def judge_head(volume: Volume, labels: NDArray[np.uint8], volumes_mm3: Mapping[s
         return Quality(
             "fail", (f"Only {icv / 1000:.0f} cm³ look like brain; this is no T1 scan of a whole head.",)
         )
+    if icv > BRAIN_TOO_LARGE_MM3:
+        return Quality("fail", (f"{icv / 1000:.0f} cm³ look like brain, more than any head holds.",))
     reasons = []
     if max(volume.spacing_mm) > THICK_MM:
         reasons.append(

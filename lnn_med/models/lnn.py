@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -26,6 +25,7 @@ from torch.nn import functional as F
 
 from lnn_med.models.adaptive_depth import Corner, Gates, block_entropy, decide, gather, scatter, within_budget
 from lnn_med.models.blocks import ChannelNorm, ChannelsLast, ResidualBlock, grow, shrink
+from lnn_med.models.costs import Costs, costs_of
 from lnn_med.models.sparse_attention import BlockSparseAttention
 
 GATHER_CHUNK = 16  # blocks computed at once; 16 x 26³ x 32 channels stay in the level-3 cache
@@ -356,7 +356,7 @@ class LNN(nn.Module):
 
     def costs(self, shape: tuple[int, ...]) -> Costs:
         """FLOPs of the parts for one volume of that shape."""
-        return _costs(self.config, shape)
+        return costs_of(self, shape)
 
 
 def _grown(shape: tuple[int, int, int], border: int, half: bool = False) -> tuple[int, int, int]:
@@ -364,86 +364,8 @@ def _grown(shape: tuple[int, int, int], border: int, half: bool = False) -> tupl
     return i, j, k
 
 
-class Costs(NamedTuple):
-    """FLOPs of one volume: `trunk` with exit 1 everywhere, `block[s-1]` for a gathered block with s stages,
-    `dense[s]` for the dense path with s stages everywhere, `full` for all of them."""
-
-    trunk: float
-    block: list[float]
-    dense: list[float]
-    full: float
-
-    def gathered(self, stages: Tensor) -> float:
-        """FLOPs of one case whose blocks are computed one by one; stages (..., I, J, K)."""
-        counts = torch.bincount(stages.flatten().cpu(), minlength=1 + len(self.block)).tolist()
-        return self.trunk + sum(cost * count for cost, count in zip(self.block, counts[1:], strict=True))
-
-    def of(self, stages: Tensor) -> float:
-        """FLOPs of one case as the network runs it: on the dense path where all blocks are alike."""
-        lowest, deepest = int(stages.min()), int(stages.max())
-        return self.dense[deepest] if lowest == deepest else self.gathered(stages)
-
-
 def _dense_where_cheaper(stages: Tensor, costs: Costs, limit: float) -> Tensor:
     """All blocks of a case as deep as its deepest, if that is within the limit and costs no more."""
     deepest = int(stages.max())
     cheaper = costs.dense[deepest] <= min(costs.gathered(stages), limit)
     return torch.full_like(stages, deepest) if cheaper else stages
-
-
-@lru_cache(maxsize=64)
-def _costs(config: LNNConfig, shape: tuple[int, ...]) -> Costs:
-    """Count convolutions and attention by running the network on tensors without data."""
-    with torch.device("meta"):
-        network = LNN(config)
-        image = torch.empty(1, config.in_channels, *shape)
-        half = torch.empty(1, config.trunk_channels[0], *(size // 2 for size in shape))
-        with _FlopCount(network) as trunk:
-            network.exit(network.trunk(image))
-        with _FlopCount(network) as exit_alone:
-            network.exit(half)
-        block, dense = [], [float(trunk.total)]
-        for number in range(1, config.exits):
-            side = config.block_size + 2 * network.fine.halo(number)
-            coarse = config.block_size // 2 + 2 * network.fine.trunk_halo(number)
-            with _FlopCount(network) as one:
-                network.fine(
-                    torch.empty(1, config.in_channels, side, side, side),
-                    torch.empty(1, config.trunk_channels[0], coarse, coarse, coarse),
-                    number,
-                )
-            block.append(float(one.total))
-            with _FlopCount(network) as all_blocks:
-                network.fine(
-                    grow(image, network.fine.halo(number)),
-                    grow(half, network.fine.trunk_halo(number)),
-                    number,
-                )
-            dense.append(float(trunk.total - exit_alone.total + all_blocks.total))
-    return Costs(float(trunk.total), block, dense, dense[-1])
-
-
-class _FlopCount:
-    """Adds up two operations for each multiply-add of convolutions and attention run inside the context."""
-
-    def __init__(self, network: nn.Module) -> None:
-        self.network, self.total = network, 0
-        self._handles: list[torch.utils.hooks.RemovableHandle] = []
-
-    def __enter__(self) -> _FlopCount:
-        for module in self.network.modules():
-            if isinstance(module, (nn.Conv3d, nn.ConvTranspose3d, BlockSparseAttention)):
-                self._handles.append(module.register_forward_hook(self._count))
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for handle in self._handles:
-            handle.remove()
-
-    def _count(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        if isinstance(module, BlockSparseAttention):
-            self.total += module.flops(inputs[0][0, 0].numel()) * inputs[0].shape[0]
-        elif isinstance(module, nn.ConvTranspose3d):
-            self.total += 2 * module.weight[0].numel() * inputs[0][0].numel() * inputs[0].shape[0]
-        elif isinstance(module, nn.Conv3d):
-            self.total += 2 * module.weight[0].numel() * output.numel()

@@ -1,0 +1,88 @@
+"""What the parts of an LNN cost: two operations for each multiply-add of convolutions and attention."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from lnn_med.models.sparse_attention import BlockSparseAttention
+
+if TYPE_CHECKING:
+    from lnn_med.models.lnn import LNN, FineStages, Trunk
+
+Shape = tuple[int, ...]
+
+
+class Costs(NamedTuple):
+    """FLOPs of one volume: `trunk` with exit 1 everywhere, `block[s-1]` for a gathered block with s stages,
+    `dense[s]` for the dense path with s stages everywhere, `full` for all of them."""
+
+    trunk: float
+    block: list[float]
+    dense: list[float]
+    full: float
+
+    def gathered(self, stages: Tensor) -> float:
+        """FLOPs of one case whose blocks are computed one by one; stages (..., I, J, K)."""
+        counts = torch.bincount(stages.flatten().cpu(), minlength=1 + len(self.block)).tolist()
+        return self.trunk + sum(cost * count for cost, count in zip(self.block, counts[1:], strict=True))
+
+    def of(self, stages: Tensor) -> float:
+        """FLOPs of one case as the network runs it: on the dense path where all blocks are alike."""
+        lowest, deepest = int(stages.min()), int(stages.max())
+        return self.dense[deepest] if lowest == deepest else self.gathered(stages)
+
+
+def costs_of(network: LNN, shape: Shape) -> Costs:
+    """Costs of the parts for one volume (X, Y, Z)."""
+    half = prod(shape) / 8
+    trunk = _trunk(network.trunk, shape)
+    block_shape = (network.config.block_size,) * 3
+    stages = range(1, network.config.exits)
+    block = [_fine(network.fine, block_shape, number) for number in stages]
+    dense = [trunk + _at(network.exit, half)]
+    dense += [trunk + _fine(network.fine, shape, number) for number in stages]
+    return Costs(dense[0], block, dense, dense[-1])
+
+
+def _trunk(trunk: Trunk, shape: Shape) -> float:
+    levels = [prod(shape) / 8 ** (level + 1) for level in range(len(trunk.encoder))]
+    total = _at(trunk.embed, levels[0])
+    for level, voxels in enumerate(levels):
+        total += _at(trunk.encoder[level], voxels) + _at(trunk.attention[level], voxels)
+        if level < len(trunk.down):
+            total += _at(trunk.down[level], levels[level + 1])
+    for number, (up, decoder) in enumerate(zip(trunk.up, trunk.decoder, strict=True)):
+        target = len(levels) - 2 - number
+        total += _at(up, levels[target + 1]) + _at(decoder, levels[target])
+    return total
+
+
+def _fine(fine: FineStages, shape: Shape, stages: int) -> float:
+    """Fine path on one box: convolutions shrink it from its halo to its own shape."""
+    border = fine.halo(stages) - 1
+    total = _at(fine.image, _voxels(shape, border))
+    total += _at(fine.lift, _voxels([size // 2 for size in shape], fine.trunk_halo(stages)))
+    for blocks in fine.stages[:stages]:
+        for block in blocks:  # type: ignore[union-attr]
+            border -= 1
+            total += _at(block, _voxels(shape, border))
+    return total + _at(fine.heads[stages - 1], _voxels(shape, 0))
+
+
+def _voxels(shape: Shape | list[int], border: int) -> float:
+    return prod(size + 2 * border for size in shape)
+
+
+def _at(module: nn.Module, voxels: float) -> float:
+    """FLOPs of a module whose convolutions all work on that many voxels (inputs of transposed ones)."""
+    total = 0.0
+    for part in module.modules():
+        if isinstance(part, (nn.Conv3d, nn.ConvTranspose3d)):
+            total += 2 * part.weight.numel() * voxels
+        elif isinstance(part, BlockSparseAttention):
+            total += part.flops(int(voxels))
+    return total
