@@ -1,0 +1,302 @@
+"""The adaptive network: gathered blocks against the dense path, depth, budget, and the bill for the work."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from lnn_med.models.blocks import ChannelNorm, ResidualBlock
+from lnn_med.models.lnn import LNN, LNNConfig
+
+TINY = LNNConfig(
+    classes=4,
+    in_channels=2,
+    trunk_channels=(8, 12),
+    trunk_blocks=(1, 2),
+    decoder_blocks=(1,),
+    attention_level=1,
+    attention_block=2,
+    attention_top_k=3,
+    fine_channels=6,
+    fine_blocks=(2, 1),
+    block_size=8,
+)
+SHAPE = (40, 24, 32)  # 5 x 3 x 4 blocks, 480 tokens at 1/4
+CLOSE = {"atol": 1e-4, "rtol": 1e-4}
+
+
+class FixedGates(nn.Module):
+    """Gates that order the stages they were given (B, I, J, K)."""
+
+    def __init__(self, stages: Tensor, count: int) -> None:
+        super().__init__()
+        self.stages, self.count = stages, count
+
+    def forward(self, features: Tensor, entropy: Tensor, spacing_ratio: Tensor) -> tuple[Tensor, Tensor]:
+        sure = torch.rand(self.stages.shape[1:], generator=torch.Generator().manual_seed(0)) + 0.1
+        block = torch.stack([torch.where(self.stages > n, sure, -sure) for n in range(self.count)], dim=1)
+        return torch.ones(len(self.stages), self.count), block
+
+
+@pytest.fixture(scope="module")
+def network() -> LNN:
+    """A network whose parts all matter: nothing is left at its gentle beginning."""
+    torch.manual_seed(0)
+    result = LNN(TINY)
+    for module in result.modules():
+        if isinstance(module, ResidualBlock):
+            nn.init.normal_(module.mix.weight, std=0.3)
+            nn.init.normal_(module.mix.bias, std=0.3)
+        if isinstance(module, ChannelNorm):
+            nn.init.normal_(module.bias, std=0.3)
+    result.temperature.copy_(torch.tensor([0.7, 1.3, 2.0]))
+    return result.eval()
+
+
+@pytest.fixture(scope="module")
+def image() -> Tensor:
+    """Two cases (2, in, X, Y, Z)."""
+    return torch.rand(2, TINY.in_channels, *SHAPE, generator=torch.Generator().manual_seed(1))
+
+
+def with_gates(network: LNN, stages: Tensor) -> LNN:
+    """The same weights under gates that order `stages` (B, I, J, K)."""
+    result = copy.copy(network)
+    result._modules = dict(network._modules)
+    result.gates = FixedGates(stages, TINY.exits - 1)  # type: ignore[assignment]
+    return result
+
+
+def grid_of(shape: tuple[int, int, int] = SHAPE, cases: int = 1) -> tuple[int, int, int, int]:
+    i, j, k = (size // TINY.block_size for size in shape)
+    return cases, i, j, k
+
+
+def random_stages(cases: int, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, TINY.exits, grid_of(cases=cases), generator=generator)
+
+
+def at_block(logits: Tensor, place: tuple[int, int, int]) -> Tensor:
+    i, j, k = (slice(n * TINY.block_size, (n + 1) * TINY.block_size) for n in place)
+    return logits[..., i, j, k]
+
+
+@pytest.mark.parametrize("stages", [1, 2])
+@torch.inference_mode()
+def test_gather_path_with_every_block_active_equals_the_dense_path(
+    network: LNN, image: Tensor, stages: int
+) -> None:
+    features = network.see(image).features
+    every = torch.full(grid_of(cases=2), stages)
+    dense = network(image, depth=1 + stages).logits
+    torch.testing.assert_close(network._sparse(image, features, every), dense, **CLOSE)
+
+
+@torch.inference_mode()
+def test_each_block_equals_the_dense_result_whatever_the_others_do(network: LNN, image: Tensor) -> None:
+    dense = [network(image[:1], depth=number).logits for number in (1, 2, 3)]
+    features = network.see(image[:1]).features
+    for seed in range(3):
+        stages = random_stages(1, seed)
+        mixed = network._sparse(image[:1], features, stages)
+        for i, j, k in torch.cartesian_prod(*map(torch.arange, grid_of()[1:])).tolist():
+            expected = at_block(dense[int(stages[0, i, j, k])], (i, j, k))
+            torch.testing.assert_close(at_block(mixed, (i, j, k)), expected, **CLOSE)
+
+
+@torch.inference_mode()
+def test_a_lone_active_block_in_a_corner_equals_the_dense_result(network: LNN, image: Tensor) -> None:
+    stages = torch.zeros(grid_of(), dtype=torch.long)
+    stages[0, -1, 0, -1] = 2
+    found = with_gates(network, stages)(image[:1], "auto")
+    assert torch.equal(found.stages, stages)
+    torch.testing.assert_close(
+        at_block(found.logits, (4, 0, 3)), at_block(network(image[:1], "full").logits, (4, 0, 3)), **CLOSE
+    )
+    exit_1 = network(image[:1], 1).logits
+    torch.testing.assert_close(at_block(found.logits, (0, 2, 0)), at_block(exit_1, (0, 2, 0)), **CLOSE)
+
+
+@torch.inference_mode()
+def test_boxes_equal_the_dense_result_at_every_exit(network: LNN, image: Tensor) -> None:
+    corners = [(0, 0, 0, 0), (1, 26, 2, 20), (0, 14, 12, 6)]
+    shape = (14, 12, 10)
+    features = network.see(image).features
+    exits = network.exits_of_boxes(image, features, corners, shape, 2)
+    for number, found in enumerate(exits, start=1):
+        dense = network(image, number).logits * network.temperature[number - 1]
+        for (n, i, j, k), box in zip(corners, found, strict=True):
+            expected = dense[n, :, i : i + 14, j : j + 12, k : k + 10]
+            torch.testing.assert_close(box, expected, **CLOSE)
+
+
+@torch.inference_mode()
+def test_depth_numbers_run_that_exit_and_full_runs_the_last(network: LNN, image: Tensor) -> None:
+    answers = [network(image[:1], number) for number in (1, 2, 3)]
+    for number, answer in enumerate(answers):
+        assert answer.logits.shape == (1, TINY.classes, *SHAPE)
+        assert (answer.stages == number).all()
+    assert torch.equal(network(image[:1], "full").logits, answers[2].logits)
+    assert not torch.allclose(answers[0].logits, answers[1].logits)
+    assert not torch.allclose(answers[1].logits, answers[2].logits)
+    assert TINY.depths == (4, 6, 7)
+
+
+@pytest.mark.parametrize("depth", [0, 4, -1])
+def test_a_depth_beyond_the_exits_is_refused(network: LNN, image: Tensor, depth: int) -> None:
+    with pytest.raises(ValueError, match="1 to 3"):
+        network(image[:1], depth)
+
+
+def test_a_size_that_is_no_multiple_is_refused(network: LNN) -> None:
+    with pytest.raises(ValueError, match=r"\(40, 24, 36\) must be multiples of 8"):
+        network(torch.zeros(1, 2, 40, 24, 36))
+
+
+@pytest.mark.parametrize(
+    ("change", "multiple"),
+    [
+        ({}, 8),
+        ({"block_size": 12}, 24),  # not only the largest of 4, 8 and 12
+        ({"attention_level": -1, "block_size": 2}, 4),
+        ({"attention_block": 4}, 16),
+    ],
+)
+def test_multiple_serves_levels_attention_and_blocks(change: dict[str, int], multiple: int) -> None:
+    assert LNN(replace(TINY, **change)).multiple == multiple  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"trunk_blocks": (1,)}, "same length"),
+        ({"decoder_blocks": (1, 1)}, "one entry less"),
+        ({"block_size": 7}, "even"),
+        ({"attention_level": 2}, "last level is 1"),
+    ],
+)
+def test_sizes_that_contradict_each_other_are_refused(change: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        replace(TINY, **change)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("depth", "budget"), [("full", None), (1, None), ("auto", None), ("auto", 0.5)])
+@torch.inference_mode()
+def test_a_batch_equals_its_cases_one_by_one(
+    network: LNN, image: Tensor, depth: str | int, budget: float | None
+) -> None:
+    stages = torch.cat([random_stages(1, 3), torch.full(grid_of(), 2)])
+    ratio = torch.tensor([[1.0, 1.0, 3.0], [1.0, 2.0, 1.0]])
+    together = with_gates(network, stages)(image, depth, budget, ratio)
+    for n in range(2):
+        alone = with_gates(network, stages[n : n + 1])(image[n : n + 1], depth, budget, ratio[n : n + 1])
+        assert torch.equal(together.stages[n], alone.stages[0])
+        torch.testing.assert_close(together.logits[n], alone.logits[0], **CLOSE)
+
+
+@torch.inference_mode()
+def test_auto_takes_the_dense_path_where_halos_cost_more(network: LNN, image: Tensor) -> None:
+    nearly_all = torch.full(grid_of(), 2)
+    nearly_all[0, 0, 0, 0] = 0
+    assert network.costs(SHAPE).gathered(nearly_all) > network.costs(SHAPE).full
+    found = with_gates(network, nearly_all)(image[:1], "auto")
+    assert (found.stages == 2).all()
+    assert torch.equal(found.logits, network(image[:1], "full").logits)
+
+
+@pytest.mark.parametrize("budget", [0.3, 0.5, 0.8, 1.0])
+@torch.inference_mode()
+def test_auto_stays_within_its_budget(network: LNN, image: Tensor, budget: float) -> None:
+    costs = network.costs(SHAPE)
+    assert costs.trunk < 0.3 * costs.full
+    for wanted in (torch.full(grid_of(), 2), random_stages(1, 5)):
+        found = with_gates(network, wanted)(image[:1], "auto", budget).stages
+        assert costs.of(found) <= budget * costs.full
+        assert costs.of(found) > 0.5 * min(budget * costs.full, costs.of(wanted))  # and uses what it may
+        if budget == 1.0:  # the dense path is affordable: no block loses depth
+            assert (found >= wanted).all()
+
+
+@pytest.mark.parametrize("shape", [SHAPE, (48, 32, 32)])  # 480 tokens: dense attention; 768: blocks
+def test_costs_equal_an_independent_count(network: LNN, shape: tuple[int, int, int]) -> None:
+    costs = network.costs(shape)
+    image = torch.zeros(1, TINY.in_channels, *shape)
+    features = torch.zeros(1, TINY.trunk_channels[0], *(size // 2 for size in shape))
+    block = TINY.block_size
+    trunk = counted(lambda: network.trunk(image))
+    assert costs.trunk == trunk + counted(lambda: network.exit(features))
+    assert costs.dense == [
+        costs.trunk,
+        *(trunk + counted(lambda s=s: network._dense(image, features, s)) for s in (1, 2)),
+    ]
+    assert costs.full == costs.dense[-1]
+    one = torch.zeros(1, TINY.in_channels, block, block, block)
+    its_features = torch.zeros(1, TINY.trunk_channels[0], block // 2, block // 2, block // 2)
+    assert costs.block == [counted(lambda s=s: network._dense(one, its_features, s)) for s in (1, 2)]
+
+
+def test_counted_work_of_sparse_runs_is_the_work_really_done(network: LNN, image: Tensor) -> None:
+    for seed in (0, 1):
+        stages = random_stages(1, seed) * (torch.rand(grid_of(), generator=torch.manual_seed(seed)) < 0.4)
+        gated = with_gates(network, stages)
+        assert torch.equal(gated(image[:1], "auto").stages, stages)
+        done = counted(lambda gated=gated: gated(image[:1], "auto"))
+        looked = counted(lambda: network.exit_at(network.see(image[:1]).features, (0, 0, 0)))
+        deciding = counted(lambda gated=gated: gated.see(image[:1])) - counted(
+            lambda: network.trunk(image[:1])
+        )
+        assert looked > deciding > 0
+        assert done - deciding == network.costs(SHAPE).of(stages)
+
+
+def counted(work: object) -> int:
+    """FLOPs that torch's own counter sees."""
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        work()  # type: ignore[operator]
+    return counter.get_total_flops()
+
+
+def test_temperature_divides_the_logits_of_its_exit_on_both_paths(network: LNN, image: Tensor) -> None:
+    stages = torch.zeros(grid_of(), dtype=torch.long)
+    stages[0, 1, 1, 1] = 1
+    other = copy.deepcopy(network)
+    other.temperature.mul_(torch.tensor([1.0, 4.0, 1.0]))
+    with torch.inference_mode():
+        dense, hot = network(image[:1], 2).logits, other(image[:1], 2).logits
+        torch.testing.assert_close(dense / 4, hot)
+        mixed, warm = (with_gates(n, stages)(image[:1], "auto").logits for n in (network, other))
+    torch.testing.assert_close(at_block(mixed, (1, 1, 1)) / 4, at_block(warm, (1, 1, 1)))
+    assert torch.equal(at_block(mixed, (0, 0, 0)), at_block(warm, (0, 0, 0)))
+
+
+def test_cast_to_bf16_leaves_gates_and_temperatures_untouched(network: LNN, image: Tensor) -> None:
+    other = copy.deepcopy(network).cast(torch.bfloat16)
+    for name, value in network.gates.state_dict().items():
+        assert torch.equal(other.gates.state_dict()[name], value)
+        assert value.dtype == torch.float32
+    assert torch.equal(other.temperature, network.temperature)
+    assert next(other.trunk.parameters()).dtype == torch.bfloat16
+    with torch.inference_mode():
+        half, whole = other(image[:1].bfloat16(), "full").logits.float(), network(image[:1], "full").logits
+    assert float((half - whole).abs().mean()) < 0.05 * float(whole.abs().mean())
+
+
+def test_gates_send_no_gradient_into_the_trunk(network: LNN, image: Tensor) -> None:
+    seen = network.see(image[:1])
+    (seen.case_gate.sum() + seen.block_gate.sum()).backward()
+    assert all(parameter.grad is None for parameter in network.trunk.parameters())
+    assert all(parameter.grad is not None for parameter in network.gates.parameters())
+    network.zero_grad(set_to_none=True)
+
+
+def test_a_new_network_begins_with_all_gates_open() -> None:
+    torch.manual_seed(0)
+    found = LNN(TINY)(torch.rand(1, 2, 16, 16, 16), "auto")
+    assert (found.stages == TINY.exits - 1).all()
