@@ -117,7 +117,7 @@ class Predictor:
         maps: dict[str, ImageArray] = {
             SEGMENTATION: brain.labels,
             DEPTH: depth,
-            UNCERTAINTY: brain.entropy,
+            UNCERTAINTY: _rounded(brain.entropy),
         }
         label_names: dict[str, Mapping[int, str]] = {SEGMENTATION: names}
         structures = _structures(brain.labels, names, engine, volume, depth)

@@ -22,6 +22,7 @@ class Gates(nn.Module):
     """
 
     HIDDEN = 32
+    SHARPNESS = 10.0  # factor on the logits, so that gates move at the learning rate of the network
 
     def __init__(self, channels: int, stages: int, cells: int) -> None:
         super().__init__()
@@ -33,7 +34,7 @@ class Gates(nn.Module):
         )
         for last in (self.block[-1], self.case[-1]):
             nn.init.zeros_(last.weight)  # type: ignore[arg-type]
-            nn.init.constant_(last.bias, 1.0)  # type: ignore[arg-type]  # begin with everything on
+            nn.init.constant_(last.bias, 1.0 / self.SHARPNESS)  # type: ignore[arg-type]  # begin with everything on
 
     def forward(self, features: Tensor, entropy: Tensor, spacing_ratio: Tensor) -> tuple[Tensor, Tensor]:
         """Gate logits of case (B, stages) and blocks (B, stages, I, J, K).
@@ -46,9 +47,11 @@ class Gates(nn.Module):
         x = torch.cat([features.float(), entropy.float()], dim=1)
         pooled = torch.cat([F.avg_pool3d(x, self.cells), F.max_pool3d(x, self.cells)], dim=1)
         tokens = pooled.permute(0, 2, 3, 4, 1)  # (B, I, J, K, 2C+2)
-        block = self.block(tokens).permute(0, 4, 1, 2, 3)
+        block = self.SHARPNESS * self.block(tokens).permute(0, 4, 1, 2, 3)
         flat = tokens.flatten(1, 3)
-        case = self.case(torch.cat([flat.mean(1), flat.amax(1), spacing_ratio.float().log()], dim=1))
+        case = self.SHARPNESS * self.case(
+            torch.cat([flat.mean(1), flat.amax(1), spacing_ratio.float().log()], dim=1)
+        )
         return case, block
 
 
@@ -57,10 +60,36 @@ def straight_through(logits: Tensor, noise: Tensor, temperature: float) -> Tenso
 
     `noise` is uniform in (0, 1), same shape as `logits`.
     """
+    soft = _gumbel_sigmoid(logits, noise, temperature)
+    return _harden(soft, soft > 0.5)
+
+
+def sample_stages(case: Tensor, block: Tensor, noise: Tensor, temperature: float) -> Tensor:
+    """Whether each block gets each stage, sampled from the gates: hard 0/1 forwards, soft gradient.
+
+    The gradient is that of the product of all soft gates a stage needs, so a gate that is off still learns
+    from blocks whose other gates are off as well.
+
+    Args:
+        case: case logits (B, stages).
+        block: block logits (B, stages, I, J, K).
+        noise: uniform in (0, 1), (B, stages + stages * I * J * K).
+        temperature: of the relaxation.
+    """
+    stages = case.shape[1]
+    case_soft = _gumbel_sigmoid(case, noise[:, :stages], temperature)[:, :, None, None, None]
+    block_soft = _gumbel_sigmoid(block, noise[:, stages:].view_as(block), temperature)
+    hard = ((case_soft > 0.5) & (block_soft > 0.5)).to(block.dtype).cumprod(dim=1)
+    return _harden((case_soft * block_soft).cumprod(dim=1), hard)
+
+
+def _gumbel_sigmoid(logits: Tensor, noise: Tensor, temperature: float) -> Tensor:
     clipped = noise.clamp(1e-6, 1 - 1e-6)
-    soft = torch.sigmoid((logits + clipped.log() - (1 - clipped).log()) / temperature)
-    hard = (soft > 0.5).to(soft.dtype)
-    return hard + (soft - soft.detach())  # in this order exactly 0 or 1
+    return torch.sigmoid((logits + clipped.log() - (1 - clipped).log()) / temperature)
+
+
+def _harden(soft: Tensor, hard: Tensor) -> Tensor:
+    return hard.to(soft.dtype) + (soft - soft.detach())  # in this order exactly 0 or 1
 
 
 def decide(case: Tensor, block: Tensor) -> Tensor:

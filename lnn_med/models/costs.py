@@ -67,7 +67,7 @@ def _fine(fine: FineStages, shape: Shape, stages: int) -> float:
     total = _at(fine.image, _voxels(shape, border))
     total += _at(fine.lift, _voxels([size // 2 for size in shape], fine.trunk_halo(stages)))
     for blocks in fine.stages[:stages]:
-        for block in blocks:  # type: ignore[union-attr]
+        for block in blocks.children():
             border -= 1
             total += _at(block, _voxels(shape, border))
     return total + _at(fine.heads[stages - 1], _voxels(shape, 0))

@@ -25,7 +25,7 @@ def model_card(info: BundleInfo) -> str:
 {info.data.get("data", "")}.
 Licence: {info.data.get("licence", "")}. Source: {info.data.get("citation", "")}.
 Split by blocks of neighbouring case names: {len(split["train"])} cases trained, {len(split["val"])}
-validated, {len(split["calibration"])} kept for calibration and never seen by the weights (names in bundle.yaml).
+validated, {len(split["calibration"])} kept for calibration and never seen by the weights (see bundle.yaml).
 
 ## Validation fold
 Dice in model space ({info.space.spacing_mm:g} mm), mean over structures of at least 100 voxels:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from lnn_med.errors import require
+
 
 def draw_curve(log: Path, picture: Path) -> None:
     """Draw losses and validation Dice over steps from a log.jsonl into a PNG."""
-    import matplotlib
-
-    matplotlib.use("Agg")
+    require("matplotlib", extra="report").use("Agg")
     from matplotlib import pyplot as plt
 
     rows = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines() if line.strip()]

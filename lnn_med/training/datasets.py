@@ -90,7 +90,7 @@ def split_cases(names: list[str], config: DataConfig) -> Split:
     if not train or not val:
         raise ConfigError(
             f"data: of {len(names)} cases in blocks of {config.block}, {len(train)} remain to train "
-            f"and {len(val)} to validate with {config.folds} folds and {config.calibration} cases for calibration."
+            f"and {len(val)} to validate; folds: {config.folds}, calibration: {config.calibration}."
         )
     return Split(train, sorted(val), sorted(calibration))
 

@@ -160,9 +160,9 @@ class _Run:
     def _advance(self, model: nn.Module, items: Item) -> dict[str, float]:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.step, self.config.schedule)
-        coarse = self.step < self.config.loss.coarse_share * self.config.schedule.steps
+        coarse, gates = self._coarse(self.step), self._gates(self.step)
         image, labels, ratio, seeds = (torch.as_tensor(value).to(self.team.device) for value in items)
-        loss, parts = model(image, labels, ratio, seeds, coarse)
+        loss, parts = model(image, labels, ratio, seeds, coarse, gates)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.config.schedule.clip)
@@ -177,6 +177,10 @@ class _Run:
     def _coarse(self, step: int) -> bool:
         """Whether a step trains the trunk alone."""
         return step < self.config.loss.coarse_share * self.config.schedule.steps
+
+    def _gates(self, step: int) -> bool:
+        """Whether a step trains the gates as well."""
+        return step >= (1 - self.config.loss.gate_share) * self.config.schedule.steps
 
     def _batches(self) -> DataLoader[Item]:
         """Batches from the present step on; each process takes its share of every batch."""
@@ -316,7 +320,7 @@ class _Loss(nn.Module):
         self.bf16 = config.bf16 and has_bf16(weights.device)
 
     def forward(
-        self, image: Tensor, labels: Tensor, ratio: Tensor, seeds: Tensor, coarse: bool
+        self, image: Tensor, labels: Tensor, ratio: Tensor, seeds: Tensor, coarse: bool, gates: bool
     ) -> tuple[Tensor, dict[str, float]]:
         weights = self.get_buffer("class_weights")
         with torch.autocast(image.device.type, torch.bfloat16, enabled=self.bf16):
@@ -329,6 +333,7 @@ class _Loss(nn.Module):
                 weights,
                 self.config.loss,
                 coarse,
+                gates,
             )
 
 
@@ -353,5 +358,6 @@ def _strip(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 def _without_pace(values: dict[str, Any]) -> dict[str, Any]:
     """Configuration without what may change when a run goes on: time limit, workers, path of the data."""
-    kept = {k: v for k, v in values.items() if k not in ("minutes", "workers", "checkpoint_minutes")}
+    pace = ("minutes", "workers", "checkpoint_minutes", "validate_every")
+    kept = {k: v for k, v in values.items() if k not in pace}
     return {**kept, "data": {k: v for k, v in kept["data"].items() if k != "root"}}

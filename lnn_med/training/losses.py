@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lnn_med.models.adaptive_depth import Corner, gather, straight_through
+from lnn_med.models.adaptive_depth import Corner, gather, sample_stages
 from lnn_med.models.lnn import LNN, TrunkOutput
 
 
@@ -31,6 +31,9 @@ class LossConfig:
     gate_cost: float = 0.02  # loss a block must gain for the whole fine path to be worth it
     gate_budget: float = 0.5  # share of the fine stages' work that gates may spend without extra charge
     gate_temperature: float = 0.7
+    gate_share: float = (
+        0.25  # last share of the steps, in which gates learn what the trained stages are worth
+    )
 
 
 def cross_entropy_and_dice(logits: Tensor, target: Tensor, weights: Tensor, smoothing: float = 0.0) -> Tensor:
@@ -94,11 +97,7 @@ def gate_loss(
         torch.rand(case[n].numel() + block[n].numel(), generator=torch.Generator().manual_seed(int(seed)))
         for n, seed in enumerate(seeds)
     ]
-    uniform = torch.stack(noise).to(block.device)
-    stages = case.shape[1]
-    case_on = straight_through(case, uniform[:, :stages], config.gate_temperature)
-    block_on = straight_through(block, uniform[:, stages:].view_as(block), config.gate_temperature)
-    on = (case_on[:, :, None, None, None] * block_on).cumprod(dim=1)  # (B, stages, I, J, K)
+    on = sample_stages(case, block, torch.stack(noise).to(block.device), config.gate_temperature)
     steps = torch.tensor(costs, device=block.device).diff(prepend=torch.zeros(1, device=block.device))
     spent = (on * steps[None, :, None, None, None]).sum(dim=1).mean(dim=(1, 2, 3))  # (B,)
     n, i, j, k = sampled.unbind(1)
@@ -158,8 +157,11 @@ def network_loss(
     weights: Tensor,
     config: LossConfig,
     coarse: bool,
+    gates: bool = True,
 ) -> tuple[Tensor, dict[str, float]]:
     """Loss of a batch (mean over its cases) and its parts for the log.
+
+    `coarse` trains the trunk alone; `gates` lets the gates learn as well.
 
     Exit 1 is trained on the whole window at one of the eight voxels below each trunk voxel, drawn anew each
     step: an unbiased eighth of the cost. Fine stages are trained on sampled blocks.
@@ -175,7 +177,7 @@ def network_loss(
         total = total + cross_entropy_and_dice(logits, target, weights, config.label_smoothing)
     parts["exit_1"] = float(total.detach()) / len(cases)
     if not coarse:
-        fine, fine_parts = _fine_loss(network, image, labels, seen, seeds, weights, config)
+        fine, fine_parts = _fine_loss(network, image, labels, seen, seeds, weights, config, gates)
         total = total + fine
         parts |= fine_parts
     return total / len(cases), parts
@@ -189,6 +191,7 @@ def _fine_loss(
     seeds: Tensor,
     weights: Tensor,
     config: LossConfig,
+    gates: bool,
 ) -> tuple[Tensor, dict[str, float]]:
     size, stages, cases = network.config.block_size, len(network.config.fine_blocks), image.shape[0]
     shape = config.box or (size, size, size)
@@ -209,6 +212,8 @@ def _fine_loss(
             total = total + loss
         for early in exits[:-1]:
             total = total + config.distill * distillation(early[mine], exits[-1][mine])
+    if not gates:
+        return total, parts
     gains, sampled = _block_losses(exits, target, corners, seen.block_gate, size)
     costs = network.costs(tuple(image.shape[2:]))
     per_block = (costs.full - costs.trunk) / (image[0, 0].numel() / size**3)

@@ -49,6 +49,13 @@ class RunConfig:
             raise ValueError(
                 f"network.classes is {self.network.classes}; labels and background are {len(self.labels) + 1}"
             )
+        step, box = self.network.multiple, self.loss.box
+        if any(size % step for size in self.window):
+            raise ValueError(f"window is {self.window}; the network needs multiples of {step} voxels")
+        if self.space.multiple % step:
+            raise ValueError(f"space.multiple is {self.space.multiple}; the network needs one of {step}")
+        if box and any(side % 2 or side > size for side, size in zip(box, self.window, strict=True)):
+            raise ValueError(f"loss.box is {box}; its sides must be even and fit the window {self.window}")
 
 
 def read_run_config(path: Path, assignments: Sequence[str] = ()) -> RunConfig:
