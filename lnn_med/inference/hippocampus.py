@@ -90,7 +90,7 @@ def _extent_of_largest(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDAr
     first = np.array([indices[0] for indices in filled])
     pieces, _ = ndimage.label(mask[tuple(slice(indices[0], indices[-1] + 1) for indices in filled)])
     largest = 1 + int(np.bincount(pieces.ravel())[1:].argmax())
-    box = ndimage.find_objects(pieces == largest)[0]
+    box = ndimage.find_objects(pieces)[largest - 1]
     return first + [part.start for part in box], first + [part.stop - 1 for part in box]
 
 

@@ -67,5 +67,5 @@ def _thinned(data: NDArray[np.generic]) -> NDArray[np.generic]:
     counts = np.array(data.shape)
     while counts.prod() > SAMPLE:
         counts[counts == counts.max()] = -(-counts.max() // 2)
-    steps = [-(-size // max(count, 1)) for size, count in zip(data.shape, counts, strict=True)]
+    steps = [-(-size // count) if count else 1 for size, count in zip(data.shape, counts, strict=True)]
     return data[tuple(slice(None, None, int(step)) for step in steps)].reshape(-1)
