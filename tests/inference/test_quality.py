@@ -1,0 +1,114 @@
+"""Head or crop, and whether the numbers may be used: one row per rule."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lnn_med.errors import Code, InputError, WarningCode
+from lnn_med.inference.quality import is_crop, judge_crop, judge_head, resolution_findings
+from lnn_med.volume import Volume
+
+PLAUSIBLE = {"Hippocampus_L": 3500.0, "Hippocampus_R": 3600.0, "Rest": 1_400_000.0}
+
+
+def empty(shape: tuple[int, int, int], spacing_mm: tuple[float, float, float]) -> Volume:
+    return Volume(np.zeros(shape, dtype=np.uint8), np.diag([*spacing_mm, 1.0]))
+
+
+@pytest.mark.parametrize(
+    ("shape", "spacing_mm", "crop"),
+    [
+        ((35, 51, 36), (1, 1, 1), True),  # a crop of the training set
+        ((70, 102, 72), (0.5, 0.5, 0.5), True),  # the same, finer
+        ((90, 90, 90), (1, 1, 1), True),
+        ((182, 218, 182), (1, 1, 1), False),
+        ((120, 120, 90), (2, 2, 2), False),
+        ((91, 109, 91), (2, 2, 2), False),
+        ((512, 512, 22), (0.45, 0.45, 6.5), False),  # clinical thick slices
+        ((22, 512, 512), (6.5, 0.45, 0.45), False),
+        ((60, 110, 110), (1, 1, 1), False),
+    ],
+)
+def test_physical_size_tells_heads_from_crops(shape: tuple, spacing_mm: tuple, crop: bool) -> None:
+    assert is_crop(empty(shape, spacing_mm)) is crop
+
+
+@pytest.mark.parametrize(
+    ("shape", "spacing_mm"),
+    [
+        ((100, 100, 100), (1, 1, 1)),  # between the two
+        ((91, 40, 40), (1, 1, 1)),
+        ((59, 200, 200), (1, 1, 1)),  # too thin a slab
+        ((80, 109, 200), (1, 1, 1)),  # only one extent is as long as a head
+        ((15, 50, 50), (1, 1, 1)),  # too thin for a crop
+        ((1, 1, 1), (2, 2, 2)),
+    ],
+)
+def test_neither_head_nor_crop_is_refused(shape: tuple, spacing_mm: tuple) -> None:
+    with pytest.raises(InputError) as refused:
+        is_crop(empty(shape, spacing_mm))
+    assert refused.value.code is Code.FOV
+
+
+@pytest.mark.parametrize(
+    ("largest_mm", "words"),
+    [(1.0, ()), (1.5, ()), (1.6, ("1.6 mm",)), (3.0, ("3 mm",)), (5.0, ("5 mm", "unreliable"))],
+)
+def test_coarse_voxels_are_reported(largest_mm: float, words: tuple[str, ...]) -> None:
+    found = resolution_findings(empty((9, 9, 9), (1.0, largest_mm, 1.0)))
+    assert len(found) == bool(words)
+    for finding in found:
+        assert finding.code is WarningCode.RESOLUTION
+        assert all(word in finding.message for word in words)
+        assert ("unreliable" in finding.message) == (largest_mm > 3)
+
+
+def labels_with_brain(on_border: bool) -> np.ndarray:
+    labels = np.zeros((20, 20, 20), dtype=np.uint8)
+    labels[5:15, 5:15, slice(0, 12) if on_border else slice(5, 15)] = 1
+    return labels
+
+
+@pytest.mark.parametrize(
+    ("changes", "slice_mm", "on_border", "status", "word"),
+    [
+        ({}, 1.0, False, "pass", ""),
+        ({"Rest": 300_000.0}, 1.0, False, "fail", "307"),  # no brain
+        ({"Rest": 0.0, "Hippocampus_L": 0.0, "Hippocampus_R": 0.0}, 1.0, False, "fail", "0 cm³"),
+        ({"Rest": 700_000.0}, 1.0, False, "review", "Intracranial"),
+        ({"Rest": 2_200_000.0}, 1.0, False, "review", "Intracranial"),
+        ({"Hippocampus_L": 900.0}, 1.0, False, "review", "Hippocampus_L"),
+        ({"Hippocampus_R": 7000.0}, 1.0, False, "review", "Hippocampus_R"),
+        ({}, 5.0, False, "review", "Slices of 5 mm"),
+        ({}, 1.0, True, "review", "border"),
+    ],
+)
+def test_a_head_is_judged_by_size_slices_and_border(
+    changes: dict[str, float], slice_mm: float, on_border: bool, status: str, word: str
+) -> None:
+    found = judge_head(
+        empty((20, 20, 20), (1.0, 1.0, slice_mm)), labels_with_brain(on_border), PLAUSIBLE | changes
+    )
+    assert found.status == status
+    assert len(found.reasons) == (status != "pass")
+    assert all(word in reason for reason in found.reasons)
+
+
+@pytest.mark.parametrize(
+    ("total", "certainty", "other", "status"),
+    [
+        (3000.0, 0.95, 0.80, "pass"),
+        (3000.0, 0.95, 0.945, "review"),  # both sides fit
+        (800.0, 0.95, 0.80, "review"),
+        (7000.0, 0.95, 0.80, "review"),
+        (200.0, 0.95, 0.80, "fail"),
+        (0.0, 0.0, 0.0, "fail"),
+    ],
+)
+def test_a_crop_is_judged_by_size_and_certainty(
+    total: float, certainty: float, other: float, status: str
+) -> None:
+    found = judge_crop(total, certainty, other)
+    assert found.status == status
+    assert bool(found.reasons) == (status != "pass")

@@ -1,0 +1,141 @@
+"""A bundle's network at work: options, counted depth, and the bill."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lnn_med.errors import Code, ConfigError, InputError
+from lnn_med.inference.bundle import save_bundle
+from lnn_med.inference.head import entropy, spacing_ratio
+from lnn_med.inference.runtime import Engine, RuntimeConfig, choose_device
+from lnn_med.models.lnn import LNN
+from lnn_med.volume import Volume
+from tests.inference.heads import TINY, info
+from tests.phantoms import phantom, reordered
+
+ONES = (1.0, 1.0, 1.0)
+IMAGE = np.random.default_rng(0).random((48, 32, 32), dtype=np.float32)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("bundles") / "tiny"
+    network = LNN(TINY)
+    torch.nn.init.normal_(network.gates.block[-1].weight, std=3.0)  # so that blocks differ
+    save_bundle(path, info(), network, "", {})
+    return path
+
+
+def engine_of(folder: Path, **options: object) -> Engine:
+    from lnn_med.inference.bundle import load_bundle
+
+    return Engine(load_bundle(folder), RuntimeConfig(**options))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"depth": "deep"}, "depth is 'deep'"),
+        ({"depth": 0}, "depth is '0'"),
+        ({"depth": "-1"}, "depth is '-1'"),
+        ({"budget": 0.0}, "budget is 0"),
+        ({"budget": 1.5}, "budget is 1.5"),
+        ({"budget": 0.5, "depth": "full"}, "budget works with depth auto"),
+        ({"device": "tpu"}, "device is 'tpu'"),
+        ({"runtime": "magic"}, "runtime is 'magic'"),
+    ],
+)
+def test_options_that_cannot_be_are_refused(options: dict, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        RuntimeConfig(**options)
+
+
+def test_a_depth_given_as_text_is_a_number() -> None:
+    assert RuntimeConfig(depth="2").network_depth == 2
+    assert RuntimeConfig(depth="full").network_depth == "full"
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
+def test_cuda_that_is_absent_is_refused() -> None:
+    with pytest.raises(ConfigError, match="--device cpu"):
+        choose_device("cuda")
+    assert choose_device("auto").type == "cpu"
+
+
+def test_a_run_gives_probabilities_depth_and_cost(folder: Path) -> None:
+    engine = engine_of(folder, depth="full", device="cpu")
+    run = engine(IMAGE, ONES)
+    assert run.probabilities.shape == (*IMAGE.shape, TINY.classes)
+    np.testing.assert_allclose(run.probabilities.float().sum(-1), 1, atol=0.02)
+    assert run.depth.dtype == np.uint8
+    assert (run.depth == TINY.depths[-1]).all()
+    assert run.gflops == run.gflops_full == engine.network.costs(IMAGE.shape).full / 1e9
+    assert run.seconds > 0
+    (attention,) = run.attention
+    assert (attention.tokens, attention.path) == (12 * 8 * 8, "block")
+    assert "1/4" in attention.stage
+
+
+@pytest.mark.parametrize(("depth", "exit_number"), [(1, 1), (2, 2), (3, 3), (9, 3)])
+def test_each_depth_costs_and_shows_what_it_runs(folder: Path, depth: int, exit_number: int) -> None:
+    engine = engine_of(folder, depth=depth, device="cpu")
+    run = engine(IMAGE, ONES)
+    assert (run.depth == TINY.depths[exit_number - 1]).all()
+    assert run.gflops == engine.network.costs(IMAGE.shape).dense[exit_number - 1] / 1e9
+    assert run.gflops_full == engine.network.costs(IMAGE.shape).full / 1e9
+
+
+def test_auto_never_costs_more_than_full_and_its_map_is_what_ran(folder: Path) -> None:
+    engine = engine_of(folder, device="cpu")
+    for budget in (None, 0.5):
+        run = engine_of(folder, device="cpu", budget=budget)(IMAGE, ONES)
+        assert run.gflops <= (budget or 1) * run.gflops_full
+        blocks = run.depth[::16, ::16, ::16]
+        assert np.array_equal(blocks.repeat(16, 0).repeat(16, 1).repeat(16, 2), run.depth)
+        stages = torch.from_numpy(np.searchsorted(TINY.depths, blocks))
+        assert run.gflops == pytest.approx(engine.network.costs(IMAGE.shape).of(stages) / 1e9)
+
+
+def test_all_blocks_open_costs_the_dense_path_and_no_halos(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    save_bundle(tmp_path / "open", info(), LNN(TINY), "", {})  # a new network has all gates open
+    run = engine_of(tmp_path / "open", device="cpu")(IMAGE, ONES)
+    assert (run.depth == TINY.depths[-1]).all()
+    assert run.gflops == run.gflops_full
+
+
+def test_memory_that_does_not_suffice_has_its_code(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = engine_of(folder, device="cpu")
+
+    def no_memory(*_: object) -> None:
+        raise torch.OutOfMemoryError("no memory")
+
+    monkeypatch.setattr(LNN, "forward", no_memory)
+    with pytest.raises(InputError) as refused:
+        engine(IMAGE, ONES)
+    assert refused.value.code is Code.RESOURCE
+
+
+def test_entropy_is_0_where_certain_and_1_where_all_classes_are_equal(folder: Path) -> None:
+    run = engine_of(folder, depth=1, device="cpu")(IMAGE, ONES)
+    probabilities = torch.zeros(3, 2, 2, 5)
+    probabilities[0, ..., 1] = 1
+    probabilities[1:] = 0.2
+    found = entropy(run._replace(probabilities=probabilities))
+    np.testing.assert_allclose(found[0], 0, atol=1e-6)
+    np.testing.assert_allclose(found[1:], 1, atol=1e-5)
+
+
+@pytest.mark.parametrize("codes", ["RAS", "LPI", "SAL", "IPR", "ARS"])
+def test_spacing_ratio_is_told_along_right_front_up(codes: str) -> None:
+    scan = reordered(phantom(shape=(9, 8, 7), spacing_mm=(1.0, 3.0, 5.0), tilt_deg=(3, -4, 5)), codes)
+    assert spacing_ratio(scan, 2.0) == pytest.approx((1.0, 1.5, 2.5))
+
+
+def test_spacing_ratio_of_a_volume_in_memory() -> None:
+    assert spacing_ratio(Volume(np.zeros((2, 2, 2)), np.diag([4.0, 2.0, 1.0, 1.0])), 2.0) == (2.0, 1.0, 1.0)
