@@ -213,6 +213,10 @@ class _Run:
                 network.load_state_dict(load_bundle(name).network().state_dict())
             except RuntimeError as error:
                 raise ConfigError(f"init: the weights of `{name}` do not fit this network.") from error
+        if self.config.only == "gates":
+            network.gates.load_state_dict(LNN(self.config.network).gates.state_dict())
+            network.requires_grad_(False)
+            network.gates.requires_grad_(True)
         return network
 
     def _frequency(self) -> Tensor:

@@ -34,6 +34,7 @@ class RunConfig:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     init: str = ""  # "bundle:NAME" starts from shipped weights
+    only: str = ""  # "gates": all else stays as it is, gates are learnt anew
     bf16: bool = True  # where the device has it
     seed: int = 1
     workers: int = 1  # processes that prepare variants
@@ -43,6 +44,8 @@ class RunConfig:
     about: dict[str, Any] = field(default_factory=dict)  # data name, licence, citation for the model card
 
     def __post_init__(self) -> None:
+        if self.only not in ("", "gates"):
+            raise ValueError(f"only is {self.only!r}; gates or nothing is needed")
         if sorted(label.index for label in self.labels) != list(range(1, len(self.labels) + 1)):
             raise ValueError("labels must be numbered 1, 2, 3, ... without gaps")
         if self.network.classes != len(self.labels) + 1:

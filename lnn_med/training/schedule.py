@@ -39,9 +39,10 @@ def learning_rate(step: int, config: ScheduleConfig) -> float:
 
 
 def make_optimizer(network: nn.Module, config: ScheduleConfig) -> torch.optim.Optimizer:
-    """AdamW or SGD; norms and biases are not decayed."""
-    decayed = [p for p in network.parameters() if p.ndim > 1]
-    plain = [p for p in network.parameters() if p.ndim <= 1]
+    """AdamW or SGD over what is trained; norms and biases are not decayed."""
+    trained = [p for p in network.parameters() if p.requires_grad]
+    decayed = [p for p in trained if p.ndim > 1]
+    plain = [p for p in trained if p.ndim <= 1]
     groups = [
         {"params": decayed, "weight_decay": config.weight_decay},
         {"params": plain, "weight_decay": 0.0},
