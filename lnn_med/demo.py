@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from lnn_med.io.dicom_writer import write_t1_series
 
 from lnn_med.io import read
+from lnn_med.io.dicom_writer import write_t1_series
 from lnn_med.io.nifti import write_nifti
 from lnn_med.io.result_files import check_out, storage_errors, write_prediction
 from lnn_med.prediction import Prediction

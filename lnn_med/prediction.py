@@ -27,7 +27,7 @@ class ModelUsed:
 class Structure:
     """One measured structure. `side` is "L", "R" or None; volume in mm³, None when QC failed.
 
-    `interval_mm3` is (low, high) at the stated `coverage` (0.9 = 90 %), None where the bundle has no calibration.
+    `interval_mm3` is (low, high) at the stated `coverage` (0.9 = 90 %), None without calibration.
     `mean_depth` is the mean number of residual blocks executed over the structure's voxels.
     """
 
@@ -81,7 +81,7 @@ class Quality:
 class Prediction:
     """Everything that is known about one scan after the networks ran.
 
-    `maps` are keyed by file name (SEGMENTATION, HIPPOCAMPUS, DEPTH, UNCERTAINTY); each lies on the grid of `scan`.
+    `maps` are keyed by file name (SEGMENTATION, HIPPOCAMPUS, ...); each lies on the grid of `scan`.
     `label_names` gives, for each label file, integer to structure name.
     `derived` holds icv_mm3, hippocampus_asymmetry_pct, ...; a value is None where it does not apply.
     `software` maps package names to versions. `classification` entries follow DESIGN's result.json.
