@@ -100,7 +100,9 @@ def test_derived_numbers_follow_from_the_volumes(whole: Prediction) -> None:
     }
     assert whole.derived == {name: pytest.approx(value) for name, value in expected.items()}
     assert left > right
-    assert left == pytest.approx(4 / 3 * np.pi * 8 * 15 * 8, rel=0.1)  # the ellipsoid of the phantom
+    assert left == pytest.approx(
+        4 / 3 * np.pi * 8 * 15 * 8, rel=0.2
+    )  # the ellipsoid, without its blurred rim
 
 
 def test_depth_adds_up_over_the_networks_and_the_bill_names_both(whole: Prediction) -> None:

@@ -10,6 +10,7 @@ from lnn_med.models.adaptive_depth import (
     block_entropy,
     decide,
     gather,
+    sample_stages,
     scatter,
     straight_through,
     within_budget,
@@ -32,6 +33,29 @@ def test_straight_through_is_on_as_often_as_its_probability_says(logit: float) -
     noise = torch.rand(20_000, generator=torch.Generator().manual_seed(1))
     share = float(straight_through(torch.full((20_000,), logit), noise, 0.7).mean())
     assert share == pytest.approx(float(torch.tensor(logit).sigmoid()), abs=0.01)
+
+
+def test_sampled_stages_are_nested_and_gates_that_are_off_still_learn() -> None:
+    generator = torch.Generator().manual_seed(0)
+    case = torch.randn(2, 3, generator=generator, requires_grad=True)
+    block = torch.randn(2, 3, 4, 4, 4, generator=generator, requires_grad=True)
+    on = sample_stages(case, block, torch.rand(2, 3 + 3 * 64, generator=generator), 0.7)
+    assert on.shape == block.shape
+    assert set(on.unique().tolist()) == {0.0, 1.0}
+    assert (on[:, 1:] <= on[:, :-1]).all()
+    on.sum().backward()
+    assert case.grad is not None
+    assert block.grad is not None
+    off = on.detach()[:, 0] == 0
+    assert (block.grad[:, 0][off] > 0).float().mean() > 0.99
+    assert (case.grad > 0).all()
+
+
+def test_certain_gates_are_sampled_as_they_are_decided() -> None:
+    generator = torch.Generator().manual_seed(1)
+    case, block = (40 * torch.randn(shape, generator=generator).sign() for shape in ((3, 2), (3, 2, 2, 3, 4)))
+    on = sample_stages(case, block, torch.rand(3, 2 + 2 * 24, generator=generator), 0.7)
+    assert torch.equal(on.sum(dim=1).long(), decide(case, block))
 
 
 @pytest.mark.parametrize(

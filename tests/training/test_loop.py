@@ -150,7 +150,7 @@ def test_the_run_folder_of_another_configuration_is_refused(
     undisturbed: Bundle, folder: Path, config: Path
 ) -> None:
     with pytest.raises(ConfigError, match="whole: the run was started with another configuration"):
-        train(config, folder / "whole", ["schedule.learning_rate=0.02"])
+        train(config, folder / "whole", ["schedule.learning_rate=0.03"])
 
 
 @pytest.mark.parametrize(
