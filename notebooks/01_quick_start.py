@@ -127,11 +127,15 @@ for blocks, share in sorted(cost.depth_histogram.items()):
 # %% [markdown]
 # ## Is it plausible?
 # The template is registered so that x = 0 lies between the hemispheres: the left hippocampus must be on the
-# left, and each must have the size of a hippocampus.
+# left, and each must have the size of a hippocampus. The size is that of `hippocampus-t1` at 1 mm; `brain-t1`
+# works at 2 mm, finds the place and follows another protocol.
 
 # %%
 to_mm = nib.as_closest_canonical(nib.Nifti1Image(np.zeros(scan.shape, np.uint8), scan.affine)).affine
-for side, mask in (("L", left), ("R", right)):
+fine = canonical(prediction.maps["hippocampus.nii.gz"])
+fine_names = prediction.label_names["hippocampus.nii.gz"]
+for side in "LR":
+    mask = np.isin(fine, [index for index, name in fine_names.items() if f"_{side}_" in name])
     x_mm = (to_mm @ [*(values.mean() for values in np.nonzero(mask)), 1])[0]
     volume_mm3 = float(mask.sum()) * scan.voxel_mm3
     print(f"Hippocampus_{side}: {volume_mm3:.0f} mm³, centre at x = {x_mm:.0f} mm")
