@@ -16,7 +16,14 @@ from lnn_med.errors import ConfigError, Finding, WarningCode
 from lnn_med.inference.bundle import list_bundles, load_bundle
 from lnn_med.inference.head import Segmented, segment_head
 from lnn_med.inference.hippocampus import segment_crop, segment_in_head
-from lnn_med.inference.quality import FINE_LABELS_MM, is_crop, judge_crop, judge_head, resolution_findings
+from lnn_med.inference.quality import (
+    FINE_LABELS_MM,
+    is_crop,
+    judge_crop,
+    judge_head,
+    resolution_findings,
+    with_validation,
+)
 from lnn_med.inference.runtime import Engine, RuntimeConfig
 from lnn_med.io import read
 from lnn_med.prediction import (
@@ -100,7 +107,11 @@ class Predictor:
         names = engine.bundle.label_names
         counts = _counts(brain.labels, names)
         sizes = {name: count * volume.voxel_mm3 for name, count in counts.items()}
-        quality = judge_head(volume, brain.labels, sizes)
+        quality = with_validation(
+            judge_head(volume, brain.labels, sizes),
+            engine.bundle.info.name,
+            engine.bundle.info.metrics.get("structures", {}),
+        )
         answers, depth = [brain], brain.depth
         fine_labels: NDArray[np.uint8] | None = None
         fine_names: dict[int, str] = {}

@@ -19,6 +19,7 @@ ICV_MM3 = (900_000.0, 2_100_000.0)  # adults
 BRAIN_MISSING_MM3 = 400_000.0  # below, the image is no head or a small part of one
 BRAIN_TOO_LARGE_MM3 = 3_000_000.0  # above, what was found cannot be a brain
 HIPPOCAMPUS_MM3 = (1_200.0, 6_500.0)  # each side, healthy to severe atrophy (HarP manual: 2,300 to 3,120)
+VALIDATED_DICE = 0.80  # weights below it are too weak for their numbers to pass without a look
 EDGE_SHARE = 0.02  # of brain voxels on the scan's border planes; more means a cut field of view
 
 
@@ -83,6 +84,23 @@ def judge_head(volume: Volume, labels: NDArray[np.uint8], volumes_mm3: Mapping[s
             f"{100 * share:.1f} % of the brain lies on the border of the image; it may be cut off."
         )
     return Quality("review" if reasons else "pass", tuple(reasons))
+
+
+def with_validation(quality: Quality, bundle: str, structures: Mapping[str, float]) -> Quality:
+    """REVIEW instead of PASS when the bundle itself did not reach VALIDATED_DICE for the hippocampus.
+
+    Args:
+        quality: the judgement of this scan.
+        bundle: name of the bundle.
+        structures: its Dice on the validation fold, by structure; empty when unknown.
+    """
+    weak = min((d for name, d in structures.items() if name.startswith("Hippocampus")), default=1.0)
+    if quality.status == "fail" or weak >= VALIDATED_DICE:
+        return quality
+    reason = (
+        f"{bundle} reached Dice {weak:.2f} for the hippocampus in validation; {VALIDATED_DICE:g} is needed."
+    )
+    return Quality("review", (*quality.reasons, reason))
 
 
 def judge_crop(total_mm3: float, certainty: float, other: float) -> Quality:

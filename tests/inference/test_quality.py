@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from lnn_med.errors import Code, InputError, WarningCode
-from lnn_med.inference.quality import is_crop, judge_crop, judge_head, resolution_findings
+from lnn_med.inference.quality import (
+    is_crop,
+    judge_crop,
+    judge_head,
+    resolution_findings,
+    with_validation,
+)
+from lnn_med.prediction import Quality
 from lnn_med.volume import Volume
 
 PLAUSIBLE = {"Hippocampus_L": 3500.0, "Hippocampus_R": 3600.0, "Rest": 1_400_000.0}
@@ -112,3 +119,14 @@ def test_a_crop_is_judged_by_size_and_certainty(
     found = judge_crop(total, certainty, other)
     assert found.status == status
     assert bool(found.reasons) == (status != "pass")
+
+
+def test_weights_that_missed_their_validation_do_not_pass() -> None:
+    passed, failed = Quality("pass"), Quality("fail", ("no head",))
+    weak = {"Hippocampus_L": 0.62, "Hippocampus_R": 0.9, "AccumbensArea_L": 0.3}
+    judged = with_validation(passed, "brain-t1", weak)
+    assert judged.status == "review"
+    assert "brain-t1 reached Dice 0.62" in judged.reasons[0]
+    assert with_validation(passed, "brain-t1", {"Hippocampus_L": 0.8, "AccumbensArea_L": 0.3}) == passed
+    assert with_validation(passed, "brain-t1", {}) == passed
+    assert with_validation(failed, "brain-t1", weak) == failed
