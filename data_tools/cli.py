@@ -12,11 +12,11 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from lnn_med.console import console, set_up_logging, show_error, show_json
-from lnn_med.errors import Code, ConfigError, InputError, LnnMedError
-
-DONE, SOME_FAILED, REFUSED, INTERRUPTED = 0, 2, 3, 130
-UsageError: type[Exception] = typer.BadParameter.__mro__[1]  # typer vendors click in some versions
+from lnn_med.cli.app import DONE, SOME_FAILED
+from lnn_med.cli.run import run_app
+from lnn_med.console import console, set_up_logging, show_json
+from lnn_med.errors import Code, InputError
+from lnn_med.options import Json, Series, Verbose
 
 app = typer.Typer(
     name="lnn-data",
@@ -26,10 +26,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, for machines.")]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log each step on stderr.")]
-Series = Annotated[str | None, typer.Option(help="SeriesInstanceUID, when there are several.", metavar="UID")]
 
 
 @app.command("list", epilog="Example:\n\n`lnn-data list`")
@@ -206,19 +202,5 @@ def main() -> NoReturn:
 
 
 def run(arguments: list[str]) -> int:
-    """Run one command line and give its exit code; errors are said in one line on stderr."""
-    arguments = arguments or ["--help"]
-    as_json = "--json" in arguments
-    try:
-        return int(app(args=arguments, prog_name="lnn-data", standalone_mode=False) or DONE)
-    except (KeyboardInterrupt, typer.Abort):
-        print("Interrupted. Run the same command again.", file=sys.stderr)
-        return INTERRUPTED
-    except UsageError as error:
-        message = error.format_message() if hasattr(error, "format_message") else str(error)
-        show_error(ConfigError(f"{message} See: lnn-data --help."), as_json)
-        return REFUSED
-    except (LnnMedError, MemoryError) as error:
-        show_error(error, as_json)
-        is_passing = isinstance(error, InputError) and error.code is Code.NETWORK
-        return SOME_FAILED if is_passing else REFUSED
+    """Run one command line of `lnn-data`; the exit code."""
+    return run_app(app, "lnn-data", arguments)

@@ -42,7 +42,7 @@ def chosen(monkeypatch):
         seen.append(options)
         return threshold_prediction
 
-    monkeypatch.setattr(cli, "_predictor", make)
+    monkeypatch.setattr(cli.measure, "predictor", make)
     return seen
 
 
@@ -72,7 +72,7 @@ def test_fail_of_quality_still_exits_0(scan, tmp_path, monkeypatch, capsys):
     def abstain(volume, clinical=None):
         return replace(threshold_prediction(volume), quality=Quality("fail", ("No brain was found.",)))
 
-    monkeypatch.setattr(cli, "_predictor", lambda *options: abstain)
+    monkeypatch.setattr(cli.measure, "predictor", lambda *options: abstain)
     assert run("predict", scan, "-o", tmp_path / "out") == 0
     shown = capsys.readouterr().out
     assert "QC FAIL: No brain was found." in shown
@@ -87,7 +87,7 @@ def test_clinical_values_reach_the_predictor(scan, tmp_path, monkeypatch):
         seen.update(clinical)
         return threshold_prediction(volume)
 
-    monkeypatch.setattr(cli, "_predictor", lambda *options: predictor)
+    monkeypatch.setattr(cli.measure, "predictor", lambda *options: predictor)
     assert run("predict", scan, "-o", tmp_path / "out", "--age", "71", "--sex", "f", "--mmse", "28") == 0
     assert seen == {"age": 71.0, "sex": "F", "mmse": 28.0}
 
@@ -158,7 +158,7 @@ def test_every_error_has_its_exit_code(error, code, line, scan, tmp_path, monkey
     def fails(volume, clinical):
         raise error
 
-    monkeypatch.setattr(cli, "_predictor", lambda *options: fails)
+    monkeypatch.setattr(cli.measure, "predictor", lambda *options: fails)
     assert run("predict", scan, "-o", tmp_path / "out") == code
     assert line in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
@@ -168,7 +168,7 @@ def test_defect_of_the_program_says_its_place_and_no_value(scan, tmp_path, monke
     def defect(volume, clinical):
         raise KeyError(CANARY)
 
-    monkeypatch.setattr(cli, "_predictor", lambda *options: defect)
+    monkeypatch.setattr(cli.measure, "predictor", lambda *options: defect)
     assert run("predict", scan, "-o", tmp_path / "out", "-v") == 1
     said = capsys.readouterr()
     assert "KeyError at test_cli.py" in said.err
@@ -259,7 +259,7 @@ def test_termination_leaves_like_an_interruption(scan, tmp_path):
     code = (
         "import sys, time\nfrom lnn_med import cli\nfrom lnn_med.io import result_files\n"
         "from tests.predictions import threshold_prediction\n"
-        "cli._predictor = lambda *options: threshold_prediction\n"
+        "cli.measure.predictor = lambda *options: threshold_prediction\n"
         "def waits(prediction):\n    print('writing', flush=True)\n    time.sleep(60)\n"
         "result_files.thumbnail = waits\n"
         f"sys.exit(cli.run_command(['predict', {str(scan)!r}, '-o', {str(tmp_path / 'out')!r}]))"

@@ -27,7 +27,7 @@ from lnn_med.training.card import model_card
 from lnn_med.training.datasets import Item, Variants, case_names, collate, load_cases, split_cases
 from lnn_med.training.losses import class_weights, network_loss
 from lnn_med.training.run_config import RunConfig, read_run_config
-from lnn_med.training.schedule import Average, learning_rate, make_optimizer
+from lnn_med.training.schedule import Average, learning_rate, make_optimizers, set_rate
 from lnn_med.training.validate import validate
 
 logger = logging.getLogger(__name__)
@@ -113,7 +113,7 @@ class _Run:
             load_cases(config.data, self.split.val, config.space, config.labels) if team.leads else []
         )
         self.network = self._new_network().to(team.device)
-        self.optimizer = make_optimizer(self.network, config.schedule)
+        self.optimizers = make_optimizers(self.network, config.schedule)
         self.average = Average(self.network, config.schedule.ema)
         self.weights = class_weights(self._frequency(), config.loss.frequency_power).to(team.device)
         self.step, self.best = 0, -1.0
@@ -158,16 +158,17 @@ class _Run:
         return bool(flag.item())
 
     def _advance(self, model: nn.Module, items: Item) -> dict[str, float]:
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.step, self.config.schedule)
+        set_rate(self.optimizers, learning_rate(self.step, self.config.schedule))
         coarse, gates = self._coarse(self.step), self._gates(self.step)
         image, labels, ratio, seeds = (torch.as_tensor(value).to(self.team.device) for value in items)
         loss, parts = model(image, labels, ratio, seeds, coarse, gates)
-        self.optimizer.zero_grad(set_to_none=True)
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.config.schedule.clip)
         if norm.isfinite():
-            self.optimizer.step()
+            for optimizer in self.optimizers:
+                optimizer.step()
         else:
             logger.warning("step %d: gradient is not finite, skipped", self.step)
         self.step += 1
@@ -248,13 +249,13 @@ class _Run:
         tensors = load_file(self.folder / facts["checkpoint"])
         self.network.load_state_dict(_strip(tensors, "network."))
         self.average.load(_strip(tensors, "average."))
-        moments = _strip(tensors, "optimizer.")
-        saved: dict[int, dict[str, Tensor]] = {}
-        for key, value in moments.items():
-            number, _, name = key.partition(".")
-            saved.setdefault(int(number), {})[name] = value
-        current = self.optimizer.state_dict()
-        self.optimizer.load_state_dict({"state": saved, "param_groups": current["param_groups"]})
+        for place, optimizer in enumerate(self.optimizers):
+            saved: dict[int, dict[str, Tensor]] = {}
+            for key, value in _strip(tensors, f"optimizer.{place}.").items():
+                number, _, name = key.partition(".")
+                saved.setdefault(int(number), {})[name] = value
+            groups = optimizer.state_dict()["param_groups"]
+            optimizer.load_state_dict({"state": saved, "param_groups": groups})
         self.step, self.best = facts["step"], facts["best"]
         if self.team.leads:
             self._forget_after(self.step)
@@ -271,8 +272,10 @@ class _Run:
         """Checkpoint under a new name, then the small file that points at it: whole or not at all."""
         tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()}
         tensors |= {f"average.{k}": v for k, v in self.average.state.items()}
-        for number, moments in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{number}.{k}": v for k, v in moments.items() if isinstance(v, Tensor)}
+        for place, optimizer in enumerate(self.optimizers):
+            for number, moments in optimizer.state_dict()["state"].items():
+                found = {k: v for k, v in moments.items() if isinstance(v, Tensor)}
+                tensors |= {f"optimizer.{place}.{number}.{k}": v for k, v in found.items()}
         name = f"{self.step}-{CHECKPOINT}"
         save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, self.folder / name)
         facts = {"step": self.step, "best": self.best, "checkpoint": name}

@@ -132,17 +132,20 @@ def sample_blocks(labels: Tensor, size: int, count: int, seeds: Tensor) -> list[
 
 
 def sample_box(labels: Tensor, shape: tuple[int, int, int], seeds: Tensor) -> list[Corner]:
-    """One box a case around the middle of its labels, moved by up to 4 voxels; corners are even."""
+    """One box a case; corners are even.
+
+    Along an axis where the labels are shorter than the box, it is centred on them, moved by up to 4 voxels;
+    elsewhere it lies anywhere within their extent.
+    """
     corners: list[Corner] = []
+    size, side = torch.tensor(labels.shape[1:]), torch.tensor(shape)
     for n, seed in enumerate(seeds):
         generator = torch.Generator().manual_seed(int(seed) + 1)
-        filled = (labels[n] > 0).nonzero()
-        size = torch.tensor(labels.shape[1:])
-        middle = (filled.amin(0) + filled.amax(0) + 1).cpu() / 2 if len(filled) else size / 2
-        moved = middle + torch.rand(3, generator=generator) * 8 - 4
-        first = torch.minimum(
-            (moved - torch.tensor(shape) / 2).clamp(min=0).long(), size - torch.tensor(shape)
-        )
+        filled = (labels[n] > 0).nonzero().cpu()
+        low, high = (filled.amin(0), filled.amax(0) + 1) if len(filled) else (size * 0, size)
+        room = (high - low - side).clamp(min=8)  # of the middle of the box
+        middle = (low + high) / 2 + (torch.rand(3, generator=generator) - 0.5) * room
+        first = torch.minimum((middle - side / 2).clamp(min=0).long(), size - side)
         i, j, k = (first // 2 * 2).tolist()
         corners.append((n, i, j, k))
     return corners

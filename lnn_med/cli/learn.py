@@ -1,0 +1,104 @@
+"""Commands that make and examine bundles: train, evaluate."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lnn_med.allocator import keep_memory
+from lnn_med.cli.app import DONE, SOME_FAILED, app, example
+from lnn_med.console import (
+    EVALUATION_COLUMNS,
+    RESEARCH_USE,
+    console,
+    counting,
+    evaluation_row,
+    set_up_logging,
+    show_json,
+    show_table,
+)
+from lnn_med.options import Budget, Depth, Device, Json, Runtime, Verbose
+
+
+@app.command(
+    epilog=example("lnn-med train hippocampus-t1", "lnn-med train my.yaml -o runs/mine schedule.steps=5000")
+)
+def train(
+    config: Annotated[Path, typer.Argument(help="YAML file, or the name of a configuration that ships.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="Values to change.", metavar="KEY=VALUE")
+    ] = None,
+    run: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder of the run; resumes when it exists.")
+    ] = None,
+    as_json: Json = False,
+    verbose: Verbose = False,
+) -> int:
+    """Train a bundle; the same command continues an interrupted run. Also runs under torchrun."""
+    set_up_logging(verbose)
+    keep_memory()
+    with counting(as_json, "Training", None) as progress:
+        from lnn_med.training.loop import train as run_training
+
+        def advance(step: int, steps: int, losses: dict[str, float]) -> None:
+            words = "Training  " + "  ".join(f"{name} {value:.3f}" for name, value in losses.items())
+            progress.update(progress.task_ids[0], completed=step, total=steps, description=words)
+
+        bundle = run_training(config, run, overrides or (), progress=advance)
+    if bundle is None:
+        return DONE  # another process of the team writes, or the run was complete
+    if as_json:
+        show_json(
+            {"bundle": str(bundle.path), "version": bundle.info.version, "metrics": bundle.info.metrics}
+        )
+    else:
+        text = console()
+        text.print(f"Bundle {bundle.info.name} {bundle.info.version}: {bundle.path}", markup=False)
+        text.print(RESEARCH_USE)
+    return DONE
+
+
+@app.command(epilog=example("lnn-med evaluate hippocampus-t1 Task04_Hippocampus -o evaluation"))
+def evaluate(
+    bundle: Annotated[str, typer.Argument(help="Bundle, by name or folder.")],
+    dataset: Annotated[Path, typer.Argument(help="Folder with imagesTr/ and labelsTr/.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for cases.csv and summary.json.")],
+    split: Annotated[str, typer.Option(help="One of the bundle's splits, or all.")] = "val",
+    strip_skull: Annotated[
+        bool, typer.Option("--strip-skull", help="Set voxels outside the reference to 0 first.")
+    ] = False,
+    depth: Depth = "auto",
+    budget: Budget = None,
+    device: Device = "auto",
+    runtime: Runtime = "auto",
+    as_json: Json = False,
+    verbose: Verbose = False,
+) -> int:
+    """Compare a bundle with reference labels: Dice, NSD, HD95, volume error, with intervals over patients."""
+    set_up_logging(verbose)
+    keep_memory()
+    with counting(as_json, "Evaluating", None) as progress:
+        from lnn_med.evaluation.evaluate import evaluate as run_evaluation
+
+        def advance(done: int, total: int) -> None:
+            progress.update(progress.task_ids[0], completed=done, total=total)
+
+        summary = run_evaluation(
+            *(bundle, dataset, out, split, strip_skull, depth, budget, device, runtime), progress=advance
+        )
+    if as_json:
+        show_json({"out": str(out), "summary": json.loads((out / "summary.json").read_bytes())})
+    else:
+        text = console()
+        rows = [evaluation_row(entry) for entry in (*summary.structures, *summary.groups)]
+        show_table(text, "", EVALUATION_COLUMNS, rows)
+        text.print(
+            f"{summary.n_cases} cases of {summary.n_patients} patients, {len(summary.missing)} missing"
+        )
+        for case, reason in summary.missing.items():
+            text.print(f"  {case}: {reason}", markup=False)
+        text.print(f"Wrote to {out}: cases.csv, summary.json", markup=False)
+    return SOME_FAILED if summary.missing else DONE
