@@ -51,7 +51,7 @@ def test_norms_and_biases_do_not_decay(kind: str, shrinks: float) -> None:
     for optimizer in optimizers:
         optimizer.step()
     changes = [
-        1 - float((after.detach().sum() / before.sum()))
+        1 - float(after.detach().sum() / before.sum())
         for before, after in zip(start, network.parameters(), strict=True)
         if before.any()
     ]
