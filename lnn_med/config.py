@@ -145,7 +145,8 @@ def _convert(kind: Any, value: Any, place: str) -> Any:
     if origin in (dict, Mapping) or kind is dict:
         if not isinstance(value, Mapping):
             raise ConfigError(f"`{place}` is {value!r}; `key: value` pairs are needed.")
-        return dict(value)
+        of = typing.get_args(kind)
+        return {key: _convert(of[1], item, f"{place}.{key}") if of else item for key, item in value.items()}
     if origin is typing.Literal:
         choices = typing.get_args(kind)
         if value not in choices:

@@ -1,8 +1,9 @@
-"""Commands that make and examine bundles: train, evaluate."""
+"""Commands that make and examine bundles: train, evaluate, calibrate."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -102,3 +103,44 @@ def evaluate(
             text.print(f"  {case}: {reason}", markup=False)
         text.print(f"Wrote to {out}: cases.csv, summary.json", markup=False)
     return SOME_FAILED if summary.missing else DONE
+
+
+@app.command(epilog=example("lnn-med calibrate brain-t1 ixi_brain -o calibrated"))
+def calibrate(
+    bundle: Annotated[str, typer.Argument(help="Bundle, by name or folder.")],
+    dataset: Annotated[
+        Path, typer.Argument(help="Folder with imagesTr/ and labelsTr/ of the bundle's splits.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder for a calibrated copy; default: in place.")
+    ] = None,
+    coverage: Annotated[float, typer.Option(help="Of volume intervals, 0 to 1.")] = 0.9,
+    as_json: Json = False,
+    verbose: Verbose = False,
+) -> int:
+    """Fit temperatures, volume intervals and the look of usual input on cases that no weight has seen."""
+    set_up_logging(verbose)
+    keep_memory()
+    with counting(as_json, "Calibrating", None) as progress:
+        from lnn_med.training.calibrate import calibrate as run_calibration
+
+        def advance(done: int, total: int) -> None:
+            progress.update(progress.task_ids[0], completed=done, total=total)
+
+        made = run_calibration(bundle, dataset, out, coverage, progress=advance)
+    found = made.calibration
+    exits = found.measured["exits"]
+    if as_json:
+        volumes = {name: asdict(entry) for name, entry in found.volumes.items()}
+        show_json({"bundle": str(made.path), "cases": found.cases, "exits": exits, "volumes": volumes})
+        return DONE
+    text = console()
+    rows = [
+        (n, t, each["before"]["ece"], each["after"]["ece"], each["ece_null"])
+        for n, (t, each) in enumerate(zip(found.temperature, exits, strict=True), start=1)
+    ]
+    show_table(text, "", ("exit", "temperature", "ECE before", "ECE after", "ECE of chance"), rows)
+    intervals = [(name, v.quantile, v.n, v.cross_fitted, v.width_pct) for name, v in found.volumes.items()]
+    show_table(text, "", ("structure", "quantile", "cases", "coverage", "width, %"), intervals)
+    text.print(f"{found.cases} cases; wrote {made.path}", markup=False)
+    return DONE

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from lnn_med import config as configuration
 from lnn_med.errors import Code, ConfigError, InputError
+from lnn_med.inference.calibration import Calibration
 from lnn_med.inference.model_space import ModelSpaceConfig
 from lnn_med.models.lnn import LNN, LNNConfig
 
@@ -72,7 +73,7 @@ class Bundle:
     path: Path
     info: BundleInfo
     weights_sha256: str
-    calibration: dict[str, Any]
+    calibration: Calibration
 
     def network(self) -> LNN:
         """The network in evaluation mode, float32, on the CPU.
@@ -83,14 +84,17 @@ class Bundle:
         network = LNN(self.info.network)
         try:
             weights = load_file(self.path / WEIGHTS)
-            if not all(value.is_floating_point() for value in weights.values()):
-                raise ValueError("weights that are not floating point numbers")
-            network.load_state_dict({name: value.float() for name, value in weights.items()})
+            if any(value.is_complex() for value in weights.values()):
+                raise ValueError("weights that are no real numbers")
+            network.load_state_dict({name: _loaded(value) for name, value in weights.items()})
         except (SafetensorError, RuntimeError, ValueError) as error:
             raise InputError(
                 Code.MODEL,
                 f"{self.info.name}: the weights do not fit the description ({type(error).__name__}).",
             ) from error
+        temperature = self.calibration.temperature
+        if temperature:
+            network.temperature.copy_(Tensor(temperature))
         if not all(bool(value.isfinite().all()) for value in network.state_dict().values()):
             raise InputError(Code.MODEL, f"{self.info.name}: the weights hold values that are not finite.")
         return network.eval()
@@ -136,11 +140,12 @@ def load_bundle(name_or_path: str | Path) -> Bundle:
         if not (path / name).is_file() or file_sha256(path / name) != expected:
             raise InputError(Code.MODEL, f"{path.name}: {name} is missing or does not match {SUMS}.")
     info = configuration.build(BundleInfo, configuration.load_yaml(path / DESCRIPTION), where="bundle.")
-    calibration = json.loads((path / CALIBRATION).read_text()) if (path / CALIBRATION).is_file() else {}
-    return Bundle(path, info, sums[WEIGHTS], calibration)
+    return Bundle(path, info, sums[WEIGHTS], _read_calibration(path, info))
 
 
-def save_bundle(path: Path, info: BundleInfo, network: LNN, card: str, calibration: dict[str, Any]) -> Bundle:
+def save_bundle(
+    path: Path, info: BundleInfo, network: LNN, card: str, calibration: Calibration | None = None
+) -> Bundle:
     """Write a bundle and its hashes; files are replaced one by one, SHA256SUMS last.
 
     Kernels are stored in float16: half the size, and finer than the bf16 that computes with them.
@@ -155,15 +160,45 @@ def save_bundle(path: Path, info: BundleInfo, network: LNN, card: str, calibrati
         yaml.safe_dump(values, sort_keys=False, width=110, default_flow_style=None), encoding="utf-8"
     )
     (path / CARD).write_text(card, encoding="utf-8")
-    (path / CALIBRATION).write_text(json.dumps(calibration, indent=1) + "\n", encoding="utf-8")
+    return save_calibration(path, calibration or Calibration())
+
+
+def save_calibration(path: Path, calibration: Calibration) -> Bundle:
+    """Replace calibration.json of the bundle at `path`, and the hashes."""
+    text = json.dumps(configuration.as_dict(calibration), indent=1, allow_nan=False)
+    (path / CALIBRATION).write_text(text + "\n", encoding="utf-8")
     names = (WEIGHTS, DESCRIPTION, CARD, CALIBRATION)
     (path / SUMS).write_text("".join(f"{file_sha256(path / name)}  {name}\n" for name in names))
     return load_bundle(path)
 
 
+def _read_calibration(path: Path, info: BundleInfo) -> Calibration:
+    """Calibration of a bundle, empty where there is none.
+
+    Raises:
+        InputError: E_MODEL when it does not fit the bundle.
+    """
+    file = path / CALIBRATION
+    if not file.is_file():
+        return Calibration()
+    try:
+        found = configuration.build(Calibration, json.loads(file.read_bytes()), where="calibration.")
+        if found.temperature and len(found.temperature) != info.network.exits:
+            raise ValueError(f"{len(found.temperature)} temperatures for {info.network.exits} exits")
+        if not all(0 < value < 100 for value in found.temperature):
+            raise ValueError("a temperature that is not between 0 and 100")
+    except (ValueError, ConfigError) as error:
+        raise InputError(Code.MODEL, f"{info.name}: {CALIBRATION} cannot be used ({error}).") from error
+    return found
+
+
 def _stored(value: Tensor) -> Tensor:
     value = value.detach().cpu().contiguous()
-    return value.half() if value.ndim > 1 else value
+    return value.half() if value.ndim > 1 and value.is_floating_point() else value
+
+
+def _loaded(value: Tensor) -> Tensor:
+    return value.float() if value.is_floating_point() else value
 
 
 def file_sha256(path: Path) -> str:

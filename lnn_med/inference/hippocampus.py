@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from lnn_med import geometry
-from lnn_med.inference.head import Segmented, entropy, spacing_ratio
-from lnn_med.inference.native_grid import labels_in_native_grid, map_in_native_grid
+from lnn_med.inference.head import Segmented, in_scan_grid, spacing_ratio
 from lnn_med.inference.runtime import Engine, Run
 from lnn_med.transforms.intensity import fit_scaling
 from lnn_med.transforms.space import Placement, crop_to, place
@@ -110,12 +109,7 @@ def _segment(crop: Crop, volume: Volume, engine: Engine) -> Segmented:
     run = engine(crop.image, spacing_ratio(volume, engine.bundle.info.space.spacing_mm))
     if crop.mirrored:
         run = run._replace(probabilities=run.probabilities.flip(0), depth=run.depth[::-1])
-    return Segmented(
-        labels_in_native_grid(run.probabilities, crop.placement),
-        map_in_native_grid(entropy(run), crop.placement),
-        crop.placement.labels_to_source(run.depth).astype(np.uint8),
-        run,
-    )
+    return in_scan_grid(run, crop.placement, engine.bundle.info.space.spacing_mm)
 
 
 def _certainty(run: Run) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -22,6 +23,7 @@ from lnn_med.inference.quality import (
     judge_crop,
     judge_head,
     resolution_findings,
+    with_oddness,
     with_validation,
 )
 from lnn_med.inference.runtime import Engine, RuntimeConfig
@@ -39,6 +41,9 @@ from lnn_med.prediction import (
 from lnn_med.volume import ImageArray, Source, Volume
 
 HEAD, CROP = "brain-t1", "hippocampus-t1"
+SIDED_PART = re.compile(
+    "(?<=^Hippocampus)_[LR]_"
+)  # Hippocampus_L_Anterior is the bundle's Hippocampus_Anterior
 PARTS = ("Anterior", "Posterior")  # of the hippocampus, in the order of the bundle's labels
 
 
@@ -76,7 +81,7 @@ class Predictor:
     ) -> None:
         config = RuntimeConfig(depth, budget, device, runtime)
         bundles = [load_bundle(name) for name in (chain or list_bundles())]
-        self.engines = {_job(bundle.info.labels): Engine(bundle, config) for bundle in bundles}
+        self.engines = {job_of(bundle.info.labels): Engine(bundle, config) for bundle in bundles}
         if not self.engines:
             raise ConfigError("No bundle is installed.")
 
@@ -108,13 +113,14 @@ class Predictor:
         counts = _counts(brain.labels, names)
         sizes = {name: count * volume.voxel_mm3 for name, count in counts.items()}
         quality = with_validation(
-            judge_head(volume, brain.labels, sizes),
+            with_oddness(judge_head(volume, brain.labels, sizes), oddness(brain, engine)),
             engine.bundle.info.name,
             engine.bundle.info.metrics.get("structures", {}),
         )
         answers, depth = [brain], brain.depth
         fine_labels: NDArray[np.uint8] | None = None
         fine_names: dict[int, str] = {}
+        fine_spread = np.zeros(1 + 2 * len(PARTS))
         if fine is not None and quality.status != "fail" and max(volume.spacing_mm) <= FINE_LABELS_MM:
             fine_labels = np.zeros_like(brain.labels)
             for first, side in ((1, "L"), (3, "R")):
@@ -125,13 +131,14 @@ class Predictor:
                     answers.append(answer)
                     depth = depth + answer.depth
                     fine_labels[answer.labels > 0] = answer.labels[answer.labels > 0] + (first - 1)
+                    fine_spread[first : first + len(PARTS)] = answer.spread_mm3[1:]
         maps: dict[str, ImageArray] = {
             SEGMENTATION: brain.labels,
             DEPTH: depth,
             UNCERTAINTY: _rounded(brain.entropy),
         }
         label_names: dict[str, Mapping[int, str]] = {SEGMENTATION: names}
-        structures = _structures(brain.labels, names, engine, volume, depth)
+        structures = _structures(brain.labels, names, brain.spread_mm3, engine, volume, depth)
         derived: dict[str, float | None] = {
             "icv_mm3": sum(sizes.values()),
             "hippocampus_asymmetry_pct": asymmetry_pct(sizes["Hippocampus_L"], sizes["Hippocampus_R"]),
@@ -139,7 +146,7 @@ class Predictor:
         if fine is not None and fine_labels is not None:
             maps[HIPPOCAMPUS] = fine_labels
             label_names[HIPPOCAMPUS] = fine_names
-            structures += _structures(fine_labels, fine_names, fine, volume, depth)
+            structures += _structures(fine_labels, fine_names, fine_spread, fine, volume, depth)
             derived |= _fine_totals(_counts(fine_labels, fine_names), volume.voxel_mm3)
         return Prediction(
             scan=volume,
@@ -175,9 +182,9 @@ class Predictor:
                 UNCERTAINTY: volume.with_data(_rounded(answer.entropy)),
             },
             label_names={SEGMENTATION: names},
-            structures=_structures(answer.labels, names, engine, volume, answer.depth),
+            structures=_structures(answer.labels, names, answer.spread_mm3, engine, volume, answer.depth),
             derived={"hippocampus_mm3": total},
-            quality=judge_crop(total, best.certainty, other.certainty),
+            quality=with_oddness(judge_crop(total, best.certainty, other.certainty), oddness(answer, engine)),
             compute=_compute([answer, other.segmented], answer.depth),
             software=software(),
             findings=(*volume.findings, *resolution_findings(volume), note),
@@ -195,7 +202,8 @@ def software() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version(name) for name in names}}
 
 
-def _job(labels: Sequence[Any]) -> str:
+def job_of(labels: Sequence[Any]) -> str:
+    """HEAD for labels of a whole head, CROP for those of a hippocampus crop."""
     names = {label.name for label in labels}
     return HEAD if {"Hippocampus_L", "Hippocampus_R"} <= names else CROP
 
@@ -209,9 +217,16 @@ def _counts(labels: NDArray[np.uint8], names: Mapping[int, str]) -> dict[str, in
     return {name: int(counts[index]) for index, name in names.items()}
 
 
+def oddness(answer: Segmented, engine: Engine) -> float | None:
+    """How unlike training scans a scan looks to the trunk, see `UsualInput`; None when not calibrated."""
+    usual = engine.bundle.calibration.usual
+    return None if usual is None else usual.oddness(answer.run.summary)
+
+
 def _structures(
     labels: NDArray[np.uint8],
     names: Mapping[int, str],
+    spread_mm3: NDArray[np.float64],
     engine: Engine,
     volume: Volume,
     depth: NDArray[np.uint8],
@@ -219,18 +234,24 @@ def _structures(
     size = 1 + max(names)
     counts = np.bincount(labels.ravel(), minlength=size)
     depths = np.bincount(labels.ravel(), weights=depth.ravel(), minlength=size)
-    return tuple(
-        Structure(
-            name=name,
-            side=next((part for part in name.split("_") if part in ("L", "R")), None),
-            bundle=engine.bundle.info.name,
-            volume_mm3=float(counts[index] * volume.voxel_mm3),
-            interval_mm3=None,
-            coverage=None,
-            mean_depth=float(depths[index] / counts[index]) if counts[index] else None,
+    calibration = engine.bundle.calibration
+    structures = []
+    for index, name in names.items():
+        volume_mm3 = float(counts[index] * volume.voxel_mm3)
+        calibrated = SIDED_PART.sub("_", name)
+        interval = calibration.interval_mm3(calibrated, volume_mm3, float(spread_mm3[index]))
+        structures.append(
+            Structure(
+                name=name,
+                side=next((part for part in name.split("_") if part in ("L", "R")), None),
+                bundle=engine.bundle.info.name,
+                volume_mm3=volume_mm3,
+                interval_mm3=interval,
+                coverage=calibration.coverage if interval else None,
+                mean_depth=float(depths[index] / counts[index]) if counts[index] else None,
+            )
         )
-        for index, name in names.items()
-    )
+    return tuple(structures)
 
 
 def _fine_totals(counts: Mapping[str, int], voxel_mm3: float) -> dict[str, float | None]:

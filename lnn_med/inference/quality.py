@@ -20,6 +20,7 @@ BRAIN_MISSING_MM3 = 400_000.0  # below, the image is no head or a small part of 
 BRAIN_TOO_LARGE_MM3 = 3_000_000.0  # above, what was found cannot be a brain
 HIPPOCAMPUS_MM3 = (1_200.0, 6_500.0)  # each side, healthy to severe atrophy (HarP manual: 2,300 to 3,120)
 VALIDATED_DICE = 0.80  # weights below it are too weak for their numbers to pass without a look
+ALIEN = 4.0  # times the usual limit of the feature distance: no T1 scan of a head
 EDGE_SHARE = 0.02  # of brain voxels on the scan's border planes; more means a cut field of view
 
 
@@ -101,6 +102,21 @@ def with_validation(quality: Quality, bundle: str, structures: Mapping[str, floa
         f"{bundle} reached Dice {weak:.2f} for the hippocampus in validation; {VALIDATED_DICE:g} is needed."
     )
     return Quality("review", (*quality.reasons, reason))
+
+
+def with_oddness(quality: Quality, oddness: float | None) -> Quality:
+    """REVIEW instead of PASS for a scan that looks unlike the training scans, FAIL when it does not at all.
+
+    Args:
+        quality: the judgement so far.
+        oddness: see `UsualInput.oddness`; None when the bundle is not calibrated.
+    """
+    if oddness is None or oddness <= 1 or quality.status == "fail":
+        return quality
+    reason = (
+        f"To the network this scan looks unlike those it learned from ({oddness:.1f} times the usual limit)."
+    )
+    return Quality("fail" if oddness > ALIEN else "review", (*quality.reasons, reason))
 
 
 def judge_crop(total_mm3: float, certainty: float, other: float) -> Quality:

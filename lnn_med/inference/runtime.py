@@ -53,7 +53,7 @@ class RuntimeConfig:
 
 class Run(NamedTuple):
     """One pass: `probabilities` (X, Y, Z, classes) on the CPU in the network's number type, `depth` (X, Y, Z)
-    uint8 residual blocks executed at each voxel, and what it cost."""
+    uint8 residual blocks executed at each voxel, what it cost, and the `summary` (2C,) of trunk features."""
 
     probabilities: Tensor
     depth: NDArray[np.uint8]
@@ -61,6 +61,7 @@ class Run(NamedTuple):
     gflops: float
     gflops_full: float
     attention: tuple[Attention, ...]
+    summary: NDArray[np.float32]
 
 
 def choose_device(name: str) -> torch.device:
@@ -123,6 +124,7 @@ class Engine:
             costs.of(stages) / 1e9,
             costs.full / 1e9,
             self._attention(image.shape),
+            output.summary[0].cpu().numpy(),
         )
 
     def _depth_map(self, stages: NDArray[np.int64]) -> NDArray[np.uint8]:

@@ -24,15 +24,14 @@ class ChannelNorm(nn.LayerNorm):
         ).permute(0, 4, 1, 2, 3)
 
 
-class ResidualBlock(nn.Module):
-    """`x + mix(relu(norm(conv(x))))`: one 3³ convolution, one 1³.
+class Branch(nn.Module):
+    """`mix(relu(norm(conv(x))))`: one 3³ convolution, one 1³; what a residual block adds.
 
-    With `valid=True` nothing is padded, for blocks that bring a halo: (B, C, n, ...) -> (B, C, n-2, ...).
+    With `valid=True` nothing is padded: (B, C, n, ...) -> (B, C, n-2, ...).
     """
 
     def __init__(self, channels: int, valid: bool = False) -> None:
         super().__init__()
-        self.valid = valid
         self.conv = nn.Conv3d(channels, channels, 3, padding=0 if valid else 1, bias=False)
         self.norm = ChannelNorm(channels)
         self.mix = nn.Conv3d(channels, channels, 1)
@@ -42,7 +41,19 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, X, Y, Z) -> same shape, or two voxels less along each axis when valid."""
-        update = self.mix(F.relu(self.norm(self.conv(x)), inplace=True))
+        return self.mix(F.relu(self.norm(self.conv(x)), inplace=True))
+
+
+class ResidualBlock(Branch):
+    """`x + branch(x)`; with `valid=True` for blocks that bring a halo."""
+
+    def __init__(self, channels: int, valid: bool = False) -> None:
+        super().__init__(channels, valid)
+        self.valid = valid
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, X, Y, Z) -> same shape, or two voxels less along each axis when valid."""
+        update = super().forward(x)
         return (shrink(x, 1) if self.valid else x) + update
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from lnn_med.models.layer_attention import POOL, LayerAttentionStage
 from lnn_med.models.sparse_attention import BlockSparseAttention
 
 if TYPE_CHECKING:
@@ -78,11 +79,18 @@ def _voxels(shape: Shape | list[int], border: int) -> float:
 
 
 def _at(module: nn.Module, voxels: float) -> float:
-    """FLOPs of a module whose convolutions all work on that many voxels (inputs of transposed ones)."""
-    total = 0.0
+    """FLOPs of a module whose convolutions all work on that many voxels (inputs of transposed ones).
+
+    Values of layer attention are pooled, and those of skipped layers never computed.
+    """
+    total, share = 0.0, {}
+    for part in module.modules():
+        if isinstance(part, LayerAttentionStage):
+            for retrieval, skip in zip(part.retrievals, part.skipped.tolist(), strict=True):
+                share[id(retrieval.value)] = 0.0 if skip else 1 / POOL**3
     for part in module.modules():
         if isinstance(part, (nn.Conv3d, nn.ConvTranspose3d)):
-            total += 2 * part.weight.numel() * voxels
+            total += 2 * part.weight.numel() * voxels * share.get(id(part), 1.0)
         elif isinstance(part, BlockSparseAttention):
             total += part.flops(int(voxels))
     return total

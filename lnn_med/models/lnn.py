@@ -24,8 +24,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lnn_med.models.adaptive_depth import Corner, Gates, block_entropy, decide, gather, scatter, within_budget
-from lnn_med.models.blocks import ChannelNorm, ChannelsLast, ResidualBlock, grow, shrink
+from lnn_med.models.blocks import Branch, ChannelNorm, ChannelsLast, ResidualBlock, grow, shrink
 from lnn_med.models.costs import Costs, costs_of
+from lnn_med.models.layer_attention import LayerAttentionStage
+from lnn_med.models.reversible import ReversibleBlock, ReversibleStage
 from lnn_med.models.sparse_attention import BlockSparseAttention
 
 GATHER_CHUNK = 16  # blocks computed at once; 16 x 26³ x 32 channels stay in the level-3 cache
@@ -44,6 +46,9 @@ class LNNConfig:
     attention_heads: int = 2  # head width 32: half the time of 16 on CPU
     attention_block: int = 4  # tokens along a side; 4³ = 64 tokens a block
     attention_top_k: int = 4  # key blocks for each query block
+    layer_attention: tuple[int, ...] = ()  # trunk levels whose layers ask the earlier ones of their stage
+    layer_attention_heads: int = 4
+    reversible: tuple[int, ...] = ()  # trunk levels that compute activations again instead of keeping them
     fine_channels: int = 32
     fine_blocks: tuple[int, ...] = (2, 2)  # residual blocks of each full-resolution stage
     block_size: int = 16  # voxels along a side of a gated block
@@ -58,6 +63,8 @@ class LNNConfig:
         if self.attention_level >= len(self.trunk_channels):
             last = len(self.trunk_channels) - 1
             raise ValueError(f"attention_level is {self.attention_level}; the last level is {last}")
+        if both := set(self.layer_attention) & set(self.reversible):
+            raise ValueError(f"level {min(both)} cannot be reversible and keep its layers for attention")
 
     @property
     def exits(self) -> int:
@@ -80,19 +87,23 @@ class LNNConfig:
 
 
 class TrunkOutput(NamedTuple):
-    """`features` (B, C, X/2, Y/2, Z/2); gate logits of case (B, stages) and blocks (B, stages, I, J, K)."""
+    """`features` (B, C, X/2, Y/2, Z/2); gate logits of case (B, stages) and blocks (B, stages, I, J, K);
+    `summary` (B, 2C), see `foreground_summary`."""
 
     features: Tensor
     case_gate: Tensor
     block_gate: Tensor
+    summary: Tensor
 
 
 class LNNOutput(NamedTuple):
     """`logits` (B, classes, X, Y, Z), divided by the temperature of the exit that gave them; `stages`
-    (B, I, J, K): fine stages executed in each block, all equal on the dense path."""
+    (B, I, J, K): fine stages executed in each block, all equal on the dense path; `summary` (B, 2C) of the
+    trunk's features, by which unusual input shows."""
 
     logits: Tensor
     stages: Tensor
+    summary: Tensor
 
 
 class SparseAttentionBlock(nn.Module):
@@ -117,6 +128,18 @@ class SparseAttentionBlock(nn.Module):
         return x + self.mlp(x)
 
 
+def _stage(level: int, config: LNNConfig) -> nn.Module:
+    """Blocks of one trunk level: in a row, with layer attention, or reversible."""
+    channels, count = config.trunk_channels[level], config.trunk_blocks[level]
+    if level in config.reversible:
+        half = channels // 2
+        return ReversibleStage([ReversibleBlock(Branch(half), Branch(half)) for _ in range(count)])
+    blocks = [ResidualBlock(channels) for _ in range(count)]
+    if level in config.layer_attention:
+        return LayerAttentionStage(blocks, channels, config.layer_attention_heads)
+    return nn.Sequential(*blocks)
+
+
 class Trunk(nn.Module):
     """A small U-Net from half resolution downwards, with sparse attention at one level."""
 
@@ -124,10 +147,7 @@ class Trunk(nn.Module):
         super().__init__()
         channels = config.trunk_channels
         self.embed = nn.Conv3d(config.in_channels, channels[0], 4, stride=2, padding=1)
-        self.encoder = nn.ModuleList(
-            nn.Sequential(*(ResidualBlock(c) for _ in range(n)))
-            for c, n in zip(channels, config.trunk_blocks, strict=True)
-        )
+        self.encoder = nn.ModuleList(_stage(level, config) for level in range(len(channels)))
         self.attention = nn.ModuleList(
             SparseAttentionBlock(c, config) if level == config.attention_level else nn.Identity()
             for level, c in enumerate(channels)
@@ -237,12 +257,14 @@ class LNN(nn.Module):
             raise ValueError(f"Input {tuple(image.shape[2:])} must be multiples of {self.multiple} voxels.")
         features = self.trunk(image.contiguous(memory_format=ChannelsLast))
         with torch.no_grad():
-            entropy = block_entropy(self.exit_at(features, (0, 0, 0)) / self.temperature[0])
+            coarse = self.exit_at(features, (0, 0, 0))
+            entropy = block_entropy(coarse / self.temperature[0])
+            summary = foreground_summary(features, coarse.argmax(dim=1, keepdim=True) > 0)
         if spacing_ratio is None:
             spacing_ratio = torch.ones(image.shape[0], 3, device=image.device)
         with torch.autocast(image.device.type, enabled=False):
             case, block = self.gates(features.detach(), entropy, spacing_ratio)
-        return TrunkOutput(features, case, block)
+        return TrunkOutput(features, case, block, summary)
 
     def exit_at(self, features: Tensor, corner: tuple[int, int, int]) -> Tensor:
         """Exit-1 logits (B, classes, X/2, Y/2, Z/2) at one of the eight voxels below each trunk voxel."""
@@ -309,7 +331,7 @@ class LNN(nn.Module):
         if depth == "auto":
             stages = self._choose(seen, tuple(image.shape[2:]), budget)
             if len(stages.unique()) > 1:
-                return LNNOutput(self._sparse(image, seen.features, stages), stages)
+                return LNNOutput(self._sparse(image, seen.features, stages), stages, seen.summary)
             exit_number = 1 + int(stages.flatten()[0])
         else:
             exit_number = self.config.exits if depth == "full" else int(depth)
@@ -317,7 +339,8 @@ class LNN(nn.Module):
                 raise ValueError(f"depth {depth} is not one of 1 to {self.config.exits}.")
             stages = torch.full_like(seen.block_gate[:, 0], exit_number - 1).long()
         logits = self._dense(image, seen.features, exit_number - 1)
-        return LNNOutput(logits / self.temperature[exit_number - 1].to(logits.dtype), stages)
+        logits = logits / self.temperature[exit_number - 1].to(logits.dtype)
+        return LNNOutput(logits, stages, seen.summary)
 
     def _choose(self, seen: TrunkOutput, shape: tuple[int, ...], budget: float | None) -> Tensor:
         """Stages of each block, case by case; all alike where halos would cost more than the dense path."""
@@ -357,6 +380,22 @@ class LNN(nn.Module):
     def costs(self, shape: tuple[int, ...]) -> Costs:
         """FLOPs of the parts for one volume of that shape."""
         return costs_of(self, shape)
+
+
+def foreground_summary(features: Tensor, inside: Tensor) -> Tensor:
+    """Mean and standard deviation of features over chosen voxels, (B, 2C); over all where none is chosen.
+
+    Args:
+        features: (B, C, X, Y, Z).
+        inside: (B, 1, X, Y, Z) boolean.
+    """
+    weight = inside.float()
+    weight = weight + (weight.sum(dim=(1, 2, 3, 4), keepdim=True) == 0)
+    weight = weight / weight.sum(dim=(2, 3, 4), keepdim=True)
+    x = features.float()
+    mean = (x * weight).sum(dim=(2, 3, 4))
+    spread = ((x - mean[:, :, None, None, None]).square() * weight).sum(dim=(2, 3, 4)).sqrt()
+    return torch.cat([mean, spread], dim=1)
 
 
 def _grown(shape: tuple[int, int, int], border: int, half: bool = False) -> tuple[int, int, int]:

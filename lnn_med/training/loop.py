@@ -22,6 +22,7 @@ from lnn_med import config as configuration
 from lnn_med.errors import ConfigError
 from lnn_med.inference.bundle import Bundle, BundleInfo, load_bundle, save_bundle
 from lnn_med.inference.runtime import has_bf16
+from lnn_med.models.layer_attention import SkipSchedule
 from lnn_med.models.lnn import LNN
 from lnn_med.training.card import model_card
 from lnn_med.training.datasets import Item, Variants, case_names, collate, load_cases, split_cases
@@ -115,6 +116,7 @@ class _Run:
         self.network = self._new_network().to(team.device)
         self.optimizers = make_optimizers(self.network, config.schedule)
         self.average = Average(self.network, config.schedule.ema)
+        self.skips = SkipSchedule(self.network, config.skip, config.schedule.steps)
         self.weights = class_weights(self._frequency(), config.loss.frequency_power).to(team.device)
         self.step, self.best = 0, -1.0
         self._resume()
@@ -161,7 +163,9 @@ class _Run:
         set_rate(self.optimizers, learning_rate(self.step, self.config.schedule))
         coarse, gates = self._coarse(self.step), self._gates(self.step)
         image, labels, ratio, seeds = (torch.as_tensor(value).to(self.team.device) for value in items)
+        self.skips.before(self.step)
         loss, parts = model(image, labels, ratio, seeds, coarse, gates)
+        self.skips.after(self._mean_over_team)
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -174,6 +178,13 @@ class _Run:
         self.step += 1
         self.average.update(self.network, self.step)
         return parts
+
+    def _mean_over_team(self, values: Tensor) -> Tensor:
+        if self.team.size > 1:
+            shared = values.to(self.team.device)
+            torch.distributed.all_reduce(shared)
+            values = (shared / self.team.size).cpu()
+        return values
 
     def _coarse(self, step: int) -> bool:
         """Whether a step trains the trunk alone."""
@@ -249,6 +260,7 @@ class _Run:
         tensors = load_file(self.folder / facts["checkpoint"])
         self.network.load_state_dict(_strip(tensors, "network."))
         self.average.load(_strip(tensors, "average."))
+        self.skips.load(_strip(tensors, "skips."))
         for place, optimizer in enumerate(self.optimizers):
             saved: dict[int, dict[str, Tensor]] = {}
             for key, value in _strip(tensors, f"optimizer.{place}.").items():
@@ -272,6 +284,7 @@ class _Run:
         """Checkpoint under a new name, then the small file that points at it: whole or not at all."""
         tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()}
         tensors |= {f"average.{k}": v for k, v in self.average.state.items()}
+        tensors |= {f"skips.{k}": v for k, v in self.skips.state().items()}
         for place, optimizer in enumerate(self.optimizers):
             for number, moments in optimizer.state_dict()["state"].items():
                 found = {k: v for k, v in moments.items() if isinstance(v, Tensor)}
@@ -314,7 +327,7 @@ class _Run:
             metrics=result,
             training={"steps": self.step, "schedule": asdict(self.config.schedule), "init": self.config.init},
         )
-        return save_bundle(target, info, network.cpu(), model_card(info), calibration={})
+        return save_bundle(target, info, network.cpu(), model_card(info))
 
 
 class _Loss(nn.Module):

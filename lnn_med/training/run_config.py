@@ -11,6 +11,7 @@ from lnn_med import config as configuration
 from lnn_med.errors import ConfigError
 from lnn_med.inference.bundle import Label
 from lnn_med.inference.model_space import ModelSpaceConfig
+from lnn_med.models.layer_attention import SkipConfig
 from lnn_med.models.lnn import LNNConfig
 from lnn_med.training.datasets import DataConfig
 from lnn_med.training.losses import LossConfig
@@ -33,6 +34,7 @@ class RunConfig:
     version: str = "0.1.0"
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     loss: LossConfig = field(default_factory=LossConfig)
+    skip: SkipConfig = field(default_factory=SkipConfig)  # of redundant retrievals, with layer attention
     init: str = ""  # "bundle:NAME" starts from shipped weights
     only: str = ""  # "gates": all else stays as it is, gates are learnt anew
     bf16: bool = True  # where the device has it

@@ -138,6 +138,8 @@ class Average:
         for name, value in network.state_dict().items():
             if value.dtype.is_floating_point:
                 self.state[name].lerp_(value.detach(), 1 - decay)
+            else:  # masks
+                self.state[name].copy_(value)
 
     def load(self, state: dict[str, Tensor]) -> None:
         """Continue from a stored average."""

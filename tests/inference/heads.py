@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from lnn_med.inference.bundle import Bundle, BundleInfo, Label
+from lnn_med.inference.calibration import Calibration
 from lnn_med.inference.model_space import ModelSpaceConfig
 from lnn_med.inference.predict import CROP, HEAD, Predictor
 from lnn_med.inference.runtime import Engine, Run
@@ -80,7 +81,7 @@ class BrightnessEngine:
         classes = 1 + len(self.bundle.info.labels)
         probabilities = torch.nn.functional.one_hot(torch.from_numpy(labels), classes).half()
         depth = np.full(image.shape, 7 if self.bundle.info.name == HEAD else 4, dtype=np.uint8)
-        return Run(probabilities, depth, 0.25, 2.0, 4.0, ())
+        return Run(probabilities, depth, 0.25, 2.0, 4.0, (), np.zeros(8, dtype=np.float32))
 
     def _of_head(self, image: NDArray[np.float32]) -> NDArray[np.int64]:
         level = image / image.max() * HIPPOCAMPUS
@@ -100,7 +101,7 @@ def _lateral_and_medial(image: NDArray[np.float32]) -> NDArray[np.int64]:
 def engine(name: str) -> BrightnessEngine:
     """An engine by brightness for heads at 2 mm or crops at 1 mm."""
     description = info(name, spacing_mm=2.0 if name == HEAD else 1.0)
-    return BrightnessEngine(Bundle(Path(name), description, "0" * 64, {}), [])
+    return BrightnessEngine(Bundle(Path(name), description, "0" * 64, Calibration()), [])
 
 
 def predictor(*names: str) -> Predictor:

@@ -28,6 +28,7 @@ from lnn_med.inference.bundle import (
     mirror_table,
     save_bundle,
 )
+from lnn_med.inference.calibration import Calibration, UsualInput, VolumeCalibration
 from lnn_med.models.lnn import LNN
 from tests.inference.heads import info
 
@@ -42,10 +43,21 @@ class Canary:
         return Path.touch, (self.path,)
 
 
+CALIBRATED = Calibration(
+    date="2026-01-31",
+    splits=("val", "calibration"),
+    cases=20,
+    temperature=(1.5, 0.5, 2.0),
+    volumes={"Hippocampus_L": VolumeCalibration(2.5, 20, 0.9, 12.0), "CSF": VolumeCalibration(None, 3)},
+    usual=UsualInput((0.0, 1.0), ((4.0, 0.0), (0.0, 1.0)), 2.0),
+    measured={"exits": []},
+)
+
+
 @pytest.fixture
 def bundle(tmp_path: Path) -> Bundle:
     torch.manual_seed(0)
-    return save_bundle(tmp_path / "tiny", info(), LNN(info().network), "# A card\n", {"temperature": [1.5]})
+    return save_bundle(tmp_path / "tiny", info(), LNN(info().network), "# A card\n", CALIBRATED)
 
 
 def signed(path: Path) -> None:
@@ -75,11 +87,14 @@ def test_a_bundle_comes_back_as_it_was_saved(bundle: Bundle, tmp_path: Path) -> 
     found = load_bundle(tmp_path / "tiny")
     assert found == bundle
     assert found.info == info()
-    assert found.calibration == {"temperature": [1.5]}
+    assert found.calibration == CALIBRATED
+    assert found.network().temperature.tolist() == [1.5, 0.5, 2.0]
     assert found.weights_sha256 == file_sha256(tmp_path / "tiny" / WEIGHTS)
     assert found.label_names == {1: "Hippocampus_L", 2: "Hippocampus_R", 3: "Frontal_GM", 4: "CSF"}
     weights = found.network().state_dict()
     assert weights.keys() == expected.keys()
+    assert weights.pop("temperature").tolist() == [1.5, 0.5, 2.0]
+    expected.pop("temperature")
     for name, value in expected.items():  # kernels are stored in half precision, the rest as it is
         assert torch.equal(weights[name], value.half().float() if value.ndim > 1 else value)
     assert not found.network().training
@@ -92,7 +107,7 @@ def test_only_the_files_of_a_bundle_are_written(bundle: Bundle) -> None:
 
 def test_saving_again_replaces_the_weights(bundle: Bundle) -> None:
     other = LNN(info().network)
-    assert save_bundle(bundle.path, info(), other, "", {}).weights_sha256 != bundle.weights_sha256
+    assert save_bundle(bundle.path, info(), other, "").weights_sha256 != bundle.weights_sha256
 
 
 @pytest.mark.parametrize("name", [WEIGHTS, DESCRIPTION, CALIBRATION, "model_card.md"])
@@ -231,7 +246,7 @@ def test_an_unknown_name_lists_what_there_is(tmp_path: Path) -> None:
 
 
 def test_bundles_of_a_folder_are_listed(bundle: Bundle, tmp_path: Path) -> None:
-    save_bundle(tmp_path / "another", replace(info(), name="another"), LNN(info().network), "", {})
+    save_bundle(tmp_path / "another", replace(info(), name="another"), LNN(info().network), "")
     (tmp_path / "empty").mkdir()
     assert list_bundles(tmp_path) == ["another", "tiny"]
 
@@ -257,3 +272,20 @@ def test_mirror_table_is_an_involution_that_swaps_sides() -> None:
 )
 def test_side_is_read_from_the_name(name: str, side: str | None) -> None:
     assert Label(1, name, ()).side == side
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ({"temperature": [1.0]}, "1 temperatures for 3 exits"),
+        ({"temperature": [1.0, 0.0, 1.0]}, "between 0 and 100"),
+        ({"temperature": [1.0, float("nan"), 1.0]}, "between 0 and 100"),
+        ({"volumes": {"CSF": {"quantil": 1.0, "n": 3}}}, "quantile"),
+        ({"usual": {"mean": [0.0]}}, "precision"),
+        (["a list"], "cannot be used"),
+    ],
+)
+def test_a_calibration_that_does_not_fit_is_refused(bundle: Bundle, content: object, words: str) -> None:
+    (bundle.path / "calibration.json").write_text(json.dumps(content))
+    signed(bundle.path)
+    assert words in refused(lambda: load_bundle(bundle.path))

@@ -189,7 +189,7 @@ def shipped(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     for name, spacing_mm in ((HEAD, 2.0), (CROP, 1.0)):
         description = info(name, spacing_mm=spacing_mm)
         description = replace(description, network=replace(TINY, classes=1 + len(description.labels)))
-        save_bundle(folder / name, description, LNN(description.network), "", {})
+        save_bundle(folder / name, description, LNN(description.network), "")
     return [folder / HEAD, folder / CROP]
 
 

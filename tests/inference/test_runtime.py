@@ -10,7 +10,7 @@ import torch
 
 from lnn_med.errors import Code, ConfigError, InputError
 from lnn_med.inference.bundle import save_bundle
-from lnn_med.inference.head import entropy, spacing_ratio
+from lnn_med.inference.head import spacing_ratio, uncertainty
 from lnn_med.inference.runtime import Engine, RuntimeConfig, choose_device
 from lnn_med.models.lnn import LNN
 from lnn_med.volume import Volume
@@ -27,7 +27,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("bundles") / "tiny"
     network = LNN(TINY)
     torch.nn.init.normal_(network.gates.block[-1].weight, std=3.0)  # so that blocks differ
-    save_bundle(path, info(), network, "", {})
+    save_bundle(path, info(), network, "")
     return path
 
 
@@ -103,7 +103,7 @@ def test_auto_never_costs_more_than_full_and_its_map_is_what_ran(folder: Path) -
 
 def test_all_blocks_open_costs_the_dense_path_and_no_halos(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    save_bundle(tmp_path / "open", info(), LNN(TINY), "", {})  # a new network has all gates open
+    save_bundle(tmp_path / "open", info(), LNN(TINY), "")  # a new network has all gates open
     run = engine_of(tmp_path / "open", device="cpu")(IMAGE, ONES)
     assert (run.depth == TINY.depths[-1]).all()
     assert run.gflops == run.gflops_full
@@ -126,9 +126,10 @@ def test_entropy_is_0_where_certain_and_1_where_all_classes_are_equal(folder: Pa
     probabilities = torch.zeros(3, 2, 2, 5)
     probabilities[0, ..., 1] = 1
     probabilities[1:] = 0.2
-    found = entropy(run._replace(probabilities=probabilities))
+    found, spread = uncertainty(run._replace(probabilities=probabilities))
     np.testing.assert_allclose(found[0], 0, atol=1e-6)
     np.testing.assert_allclose(found[1:], 1, atol=1e-5)
+    np.testing.assert_allclose(spread, 8 * 0.2 * 0.8, rtol=1e-6)  # 8 uncertain voxels of 12
 
 
 @pytest.mark.parametrize("codes", ["RAS", "LPI", "SAL", "IPR", "ARS"])

@@ -12,6 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from lnn_med.models.blocks import ChannelNorm, ResidualBlock
+from lnn_med.models.layer_attention import LayerAttentionStage
 from lnn_med.models.lnn import LNN, LNNConfig
 
 TINY = LNNConfig(
@@ -180,6 +181,7 @@ def test_multiple_serves_levels_attention_and_blocks(change: dict[str, int], mul
         ({"decoder_blocks": (1, 1)}, "one entry less"),
         ({"block_size": 7}, "even"),
         ({"attention_level": 2}, "last level is 1"),
+        ({"layer_attention": (1,), "reversible": (0, 1)}, "level 1 cannot be reversible"),
     ],
 )
 def test_sizes_that_contradict_each_other_are_refused(change: dict[str, object], message: str) -> None:
@@ -240,6 +242,34 @@ def test_costs_equal_an_independent_count(network: LNN, shape: tuple[int, int, i
     one = torch.zeros(1, TINY.in_channels, block, block, block)
     its_features = torch.zeros(1, TINY.trunk_channels[0], block // 2, block // 2, block // 2)
     assert costs.block == [counted(lambda s=s: network._dense(one, its_features, s)) for s in (1, 2)]
+
+
+@pytest.mark.parametrize(
+    ("change", "skipped"),
+    [
+        ({"layer_attention": (1,)}, False),
+        ({"layer_attention": (0, 1), "trunk_blocks": (3, 2)}, True),
+        ({"reversible": (0, 1)}, False),
+        ({"reversible": (1,), "layer_attention": (0,)}, False),
+    ],
+)
+def test_variants_of_the_trunk_run_learn_and_cost_what_is_counted(
+    change: dict[str, object], skipped: bool, image: Tensor
+) -> None:
+    network = LNN(replace(TINY, **change))  # type: ignore[arg-type]
+    if skipped:
+        for part in network.modules():
+            if isinstance(part, LayerAttentionStage):
+                part.skipped[1] = True
+    features = network.see(image).features
+    features.square().mean().backward()
+    missing = {name for name, p in network.trunk.named_parameters() if p.grad is None}
+    assert all(".retrievals.1." in name for name in missing)
+    assert bool(missing) == skipped
+    counted_there = counted(lambda: network.trunk(image[:1])) + counted(
+        lambda: network.exit(features[:1].detach())
+    )
+    assert network.costs(SHAPE).trunk == pytest.approx(counted_there, rel=2e-3)  # without queries and keys
 
 
 def test_counted_work_of_sparse_runs_is_the_work_really_done(network: LNN, image: Tensor) -> None:

@@ -25,7 +25,9 @@ CONFIG = {
     "window": [32, 32, 32],
     "network": {
         "trunk_channels": [8, 12],
-        "trunk_blocks": [1, 1],
+        "trunk_blocks": [3, 1],
+        "layer_attention": [0],
+        "reversible": [1],
         "decoder_blocks": [1],
         "attention_level": 1,
         "attention_block": 2,
@@ -45,6 +47,7 @@ CONFIG = {
         "plain": 1.0,
     },
     "loss": {"blocks": 6, "coarse_share": 0.3},
+    "skip": {"share": 0.4, "threshold": 0.6, "patience": 2, "warmup": 4, "every": 3},
     "bf16": False,
     "workers": 0,
     "validate_every": 20,

@@ -1,0 +1,182 @@
+"""Peers and the LNN on the same fold with the same budget: trains a peer, or takes a bundle, and compares.
+
+    train_peers.py hippocampus-t1 DATA --network unet-16 --minutes 12 -o unet.json
+    train_peers.py hippocampus-t1 DATA --network bundle:hippocampus-t1 -o ours.json --against unet.json
+
+Cases, split, crops and variants are those of `lnn-med train`; the peers' recipe is one-cycle AdamW, Dice
+with cross-entropy, averaged weights. Dice is counted on the model grid of the validation fold.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.networks.nets import DynUNet, SegResNet, SwinUNETR
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from lnn_med.allocator import keep_memory
+from lnn_med.evaluation.statistics import paired_difference
+from lnn_med.inference.bundle import load_bundle
+from lnn_med.inference.runtime import has_bf16
+from lnn_med.training.datasets import Case, Variants, case_names, collate, load_cases, split_cases
+from lnn_med.training.loop import find_config
+from lnn_med.training.losses import cross_entropy_and_dice
+from lnn_med.training.run_config import RunConfig, read_run_config
+from lnn_med.training.schedule import Average
+
+PEAK_RATE = 3e-3
+CPU = torch.device("cpu")
+
+
+def dyn_unet(filters: tuple[int, ...], norm: str, classes: int) -> nn.Module:
+    """The U-Net of nnU-Net (two 3³ convolutions a level, leaky ReLU) as MONAI builds it."""
+    levels = len(filters)
+    strides = [1] + [2] * (levels - 1)
+    return DynUNet(3, 1, classes, [3] * levels, strides, strides[1:], filters=filters, norm_name=norm)
+
+
+PEERS: dict[str, Callable[[int], nn.Module]] = {
+    "unet-16": lambda classes: dyn_unet((16, 32, 64, 128), "batch", classes),
+    "unet-16-deep": lambda classes: dyn_unet((16, 32, 64, 128, 160), "batch", classes),
+    "nnunet": lambda classes: dyn_unet((32, 64, 128, 256), "instance", classes),
+    "segresnet-16": lambda classes: SegResNet(3, 16, 1, classes),
+    "swinunetr-24": lambda classes: SwinUNETR(1, classes, feature_size=24),
+}
+
+
+def train_peer(name: str, config: RunConfig, cases: list[Case], minutes: float) -> tuple[nn.Module, int]:
+    """Train a peer for so many minutes; the averaged network and its steps.
+
+    The learning rate follows the time that has passed, so that every peer ends its cycle.
+    """
+    torch.manual_seed(config.seed)
+    network = PEERS[name](len(config.labels) + 1).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    optimizer = torch.optim.AdamW(network.parameters(), lr=PEAK_RATE, weight_decay=0.01)
+    average = Average(network, 0.998)
+    variants = Variants(
+        cases, config.labels, config.augment, config.window, config.space.spacing_mm, config.seed, 10**6
+    )
+    loader = DataLoader(variants, batch_size=4, num_workers=1, collate_fn=collate)
+    weights = torch.ones(len(config.labels) + 1)
+    started, step = time.monotonic(), 0
+    for step, item in enumerate(loader, start=1):
+        done = (time.monotonic() - started) / (60 * minutes)
+        if done >= 1:
+            break
+        for group in optimizer.param_groups:
+            group["lr"] = PEAK_RATE * one_cycle(done)
+        with torch.autocast("cpu", torch.bfloat16, enabled=has_bf16(CPU)):
+            logits = network(item.image.contiguous(memory_format=torch.channels_last_3d))
+            loss = cross_entropy_and_dice(logits, item.labels, weights)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+        average.update(network, step)
+    network.load_state_dict(average.state)
+    return network.eval(), step
+
+
+def one_cycle(done: float) -> float:
+    """Factor on the peak rate: a linear rise over the first tenth, then half a cosine."""
+    if done < 0.1:
+        return max(done / 0.1, 1e-3)
+    return 0.5 * (1 + float(np.cos(np.pi * (done - 0.1) / 0.9)))
+
+
+@torch.inference_mode()
+def dice_of_cases(
+    network: Callable[[Tensor], Tensor], cases: list[Case], config: RunConfig
+) -> dict[str, dict[str, float]]:
+    """Dice of each case and structure that the reference holds."""
+    found: dict[str, dict[str, float]] = {}
+    for case in cases:
+        with torch.autocast("cpu", torch.bfloat16, enabled=has_bf16(CPU)):
+            guess = network(case.image.float()[None, None])[0].argmax(dim=0)
+        entry = {}
+        for label in config.labels:
+            mine, true = guess == label.index, case.labels == label.index
+            if true.any():
+                entry[label.name] = float(2 * (mine & true).sum() / (mine.sum() + true.sum()))
+        found[case.name] = entry
+    return found
+
+
+def compare(ours: dict[str, Any], other: dict[str, Any]) -> None:
+    """Print paired differences of Dice over cases, with bootstrap intervals."""
+    cases = sorted(ours["dice"].keys() & other["dice"].keys())
+    names = list(ours["mean"])
+    for name in [*names, "mean"]:
+        pairs = [(_of(ours, case, name), _of(other, case, name)) for case in cases]
+        pairs = [(a, b) for a, b in pairs if a is not None and b is not None]
+        first, second = ([pair[n] for pair in pairs] for n in (0, 1))
+        difference = paired_difference(first, second, list(range(len(pairs))))
+        print(
+            f"{name:24} {np.mean(first):.4f} against {np.mean(second):.4f}: {difference.estimate:+.4f} "
+            f"({difference.low:+.4f} to {difference.high:+.4f}), n = {len(pairs)}"
+        )
+
+
+def _of(result: dict[str, Any], case: str, name: str) -> float | None:
+    entry = result["dice"][case]
+    return float(np.mean(list(entry.values()))) if name == "mean" else entry.get(name)
+
+
+def main() -> None:
+    """Train or load, measure, write, compare."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("config", help="name or file of a training configuration")
+    parser.add_argument("data", help="root of the data set")
+    parser.add_argument("--network", required=True, help=f"{', '.join(PEERS)}, or bundle:NAME")
+    parser.add_argument("--depth", default="full", help="of a bundle: full, auto or a number")
+    parser.add_argument("--minutes", type=float, default=12.0)
+    parser.add_argument("-o", "--out", type=Path, required=True)
+    parser.add_argument("--against", type=Path)
+    chosen = parser.parse_args()
+    keep_memory()
+    config = read_run_config(find_config(Path(chosen.config)), [f"data.root={chosen.data}"])
+    split = split_cases(case_names(config.data), config.data)
+    val = load_cases(config.data, split.val, config.space, config.labels)
+    kind, _, name = chosen.network.partition(":")
+    steps = None
+    if kind == "bundle":
+        lnn = load_bundle(name).network()
+        depth = int(chosen.depth) if chosen.depth.isdecimal() else chosen.depth
+        module: nn.Module = lnn
+        dice = dice_of_cases(lambda image: lnn(image, depth).logits, val, config)
+    else:
+        train = load_cases(config.data, split.train, config.space, config.labels)
+        module, steps = train_peer(kind, config, train, chosen.minutes)
+        dice = dice_of_cases(module, val, config)
+    means = {
+        label.name: float(np.mean([entry[label.name] for entry in dice.values() if label.name in entry]))
+        for label in config.labels
+    }
+    result = {
+        "network": chosen.network,
+        "parameters": sum(p.numel() for p in module.parameters()),
+        "minutes": None if kind == "bundle" else chosen.minutes,
+        "steps": steps,
+        "threads": torch.get_num_threads(),
+        "mean": means,
+        "dice": dice,
+    }
+    chosen.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    print(f"{chosen.network}: {result['parameters'] / 1e6:.2f} M parameters, {steps} steps, mean Dice")
+    print({name: round(value, 4) for name, value in means.items()})
+    if chosen.against:
+        compare(result, json.loads(chosen.against.read_text(encoding="utf-8")))
+
+
+if __name__ == "__main__":
+    main()

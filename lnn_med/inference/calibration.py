@@ -1,0 +1,96 @@
+"""What a bundle's calibration.json says: temperatures, volume intervals, and how usual input looks.
+
+The numbers are fitted by `lnn-med calibrate` on cases that no weight has seen.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+SMALLEST_SPREAD = 0.005  # of a volume; a network that is sure of every voxel is still no better than this
+
+
+@dataclass(frozen=True)
+class VolumeCalibration:
+    """Split conformal interval of one structure: volume times exp(± quantile x relative spread).
+
+    `quantile` is None where there were too few cases for the coverage. `n` cases held the structure;
+    `cross_fitted` is the coverage of intervals made without the case they were tried on; `width_pct` the
+    median width of these in percent of the volume.
+    """
+
+    quantile: float | None
+    n: int
+    cross_fitted: float | None = None
+    width_pct: float | None = None
+
+
+@dataclass(frozen=True)
+class UsualInput:
+    """Summaries of trunk features of training scans: mean (F,), inverse covariance (F, F), and the distance
+    that a given share of unseen good scans stays within."""
+
+    mean: tuple[float, ...]
+    precision: tuple[tuple[float, ...], ...]
+    limit: float
+
+    def oddness(self, summary: NDArray[np.float32]) -> float:
+        """Mahalanobis distance of a summary (F,) over the limit: above 1 is unusual."""
+        away = summary.astype(np.float64) - np.array(self.mean)
+        return math.sqrt(max(0.0, float(away @ np.array(self.precision) @ away))) / self.limit
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Content of calibration.json; empty for a bundle that was not calibrated."""
+
+    date: str = ""
+    splits: tuple[str, ...] = ()  # of the bundle, whose cases were used
+    cases: int = 0
+    temperature: tuple[float, ...] = ()  # of each exit
+    coverage: float = 0.9  # of volume intervals
+    volumes: Mapping[str, VolumeCalibration] = field(default_factory=dict)
+    usual: UsualInput | None = None
+    measured: Mapping[str, Any] = field(default_factory=dict)  # ECE before and after, reliability diagram
+
+    def interval_mm3(self, name: str, volume_mm3: float, spread_mm3: float) -> tuple[float, float] | None:
+        """Interval of a structure's volume; None where it was not calibrated or nothing was found.
+
+        Args:
+            name: of the structure.
+            volume_mm3: what was measured.
+            spread_mm3: uncertain part of it, see `inference.head.uncertainty`.
+        """
+        found = self.volumes.get(name)
+        if found is None or found.quantile is None or volume_mm3 <= 0:
+            return None
+        factor = math.exp(found.quantile * relative_spread(volume_mm3, spread_mm3))
+        return volume_mm3 / factor, volume_mm3 * factor
+
+
+def relative_spread(volume_mm3: float, spread_mm3: float) -> float:
+    """Uncertain share of a volume above 0, at least SMALLEST_SPREAD."""
+    return max(spread_mm3 / volume_mm3, SMALLEST_SPREAD)
+
+
+def nonconformity(volume_mm3: float, spread_mm3: float, reference_mm3: float) -> float:
+    """|log of measured over true volume| in units of the relative spread; infinite when nothing was found."""
+    if volume_mm3 <= 0:
+        return math.inf
+    return abs(math.log(volume_mm3 / reference_mm3)) / relative_spread(volume_mm3, spread_mm3)
+
+
+def conformal_quantile(scores: NDArray[np.float64], coverage: float) -> float | None:
+    """The ceil((n + 1) coverage)-th smallest score (Vovk 2005; Lei 2018); None when n is too small for it
+    or the score there is infinite."""
+    rank = math.ceil((len(scores) + 1) * coverage - 1e-9)
+    if rank > len(scores):
+        return None
+    value = float(np.sort(scores)[rank - 1])
+    return value if math.isfinite(value) else None

@@ -1,0 +1,198 @@
+"""Calibrate a bundle on cases no weight has seen: temperatures, volume intervals, the look of usual input."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lnn_med.errors import ConfigError
+from lnn_med.evaluation.dataset import EvaluationCase, select_cases
+from lnn_med.evaluation.labels import check_same_grid, group, read_reference
+from lnn_med.inference.bundle import Bundle, load_bundle, save_calibration
+from lnn_med.inference.calibration import Calibration
+from lnn_med.inference.head import Segmented, segment_head, spacing_ratio
+from lnn_med.inference.hippocampus import segment_crop
+from lnn_med.inference.model_space import into_model_space
+from lnn_med.inference.predict import HEAD, job_of
+from lnn_med.inference.runtime import Engine, RuntimeConfig, has_bf16
+from lnn_med.io.nifti import read_nifti
+from lnn_med.training.calibration_fit import (
+    FOLDS,
+    Measured,
+    Sample,
+    fit_temperatures,
+    reliability,
+    usual_input,
+    volume_calibration,
+)
+from lnn_med.transforms.augment import dilate
+from lnn_med.volume import Volume
+
+SPLITS = ("val", "calibration")  # neither trained a weight; val only chose among checkpoints
+COVERAGE = 0.9  # of volume intervals
+MARGIN = 2  # voxels around the labels in which temperatures are fitted and judged
+SAMPLE = 20_000  # voxels of a case
+REGION = f"labels and {MARGIN} voxels around them, at most {SAMPLE} voxels a case"
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class _Data:
+    """Cases used, with the folder of the data set."""
+
+    unseen: tuple[EvaluationCase, ...]
+    trained: tuple[EvaluationCase, ...]
+
+
+def calibrate(
+    bundle: Bundle | str | Path,
+    dataset: Path,
+    out: Path | None = None,
+    coverage: float = COVERAGE,
+    today: date | None = None,
+    progress: Progress | None = None,
+) -> Bundle:
+    """Fit a bundle's calibration.json on the cases of its splits `val` and `calibration`.
+
+    Temperature (Guo 2017) minimises the NLL of each exit around the labels. Volume intervals are split
+    conformal (Lei 2018) on |log of measured over true volume| in units of the uncertain share. Unusual input
+    is told by the Mahalanobis distance of trunk features (Lee 2018) from those of the training cases.
+    Everything that is reported is cross-fitted: judged on cases that did not take part in the fit.
+
+    Args:
+        bundle: loaded, by name, or by folder.
+        dataset: folder with the cases of the bundle's splits.
+        out: folder for a calibrated copy; the bundle itself is changed when None.
+        coverage: of volume intervals, 0 to 1.
+        today: date that is written down.
+        progress: called with cases done and cases in all.
+
+    Raises:
+        ConfigError: a coverage outside 0 to 1, too few cases, or none of the bundle's.
+        InputError: a case that cannot be read.
+    """
+    if not 0 < coverage < 1:
+        raise ConfigError(f"coverage is {coverage:g}; it must lie between 0 and 1.")
+    model = _plain(bundle if isinstance(bundle, Bundle) else load_bundle(bundle))
+    data = _data(model, dataset)
+    if out is not None and out.exists() and any(out.iterdir()):
+        raise ConfigError(f"{out.name} is not empty; name a new folder for the calibrated copy.")
+    steps = _Steps(2 * len(data.unseen) + len(data.trained), progress)
+    samples = [_sample(case, model, steps) for case in data.unseen]
+    temperature = fit_temperatures(samples)
+    engine = Engine(
+        replace(model, calibration=Calibration(temperature=temperature)), RuntimeConfig(device="cpu")
+    )
+    cases = [_measure(case, engine, steps) for case in data.unseen]
+    names = {label.index: label.name for label in model.info.labels}
+    volumes = {name: volume_calibration(cases, index, coverage) for index, name in names.items()}
+    quick = Engine(engine.bundle, RuntimeConfig(depth=1, device="cpu"))  # the trunk alone
+    trained = np.stack([_summary(case, quick, steps) for case in data.trained])
+    fitted = Calibration(
+        date=(today or datetime.now(UTC).date()).isoformat(),
+        splits=SPLITS,
+        cases=len(data.unseen),
+        temperature=temperature,
+        coverage=coverage,
+        volumes=volumes,
+        usual=usual_input(trained, np.stack([case.summary for case in cases])),
+        measured=reliability(samples) | {"region": REGION},
+    )
+    return save_calibration(_target(model, out), fitted)
+
+
+def _sample(case: EvaluationCase, model: Bundle, steps: _Steps) -> Sample:
+    """Logits of every exit at voxels around the labels, in model space."""
+    volume, reference = _read(case)
+    seen = into_model_space(volume, model.info.space)
+    grouped = group(reference.data, model.info.labels)
+    labels = torch.from_numpy(seen.placement.labels_to_model(grouped).astype(np.int64))
+    where = dilate(labels > 0, MARGIN).flatten().nonzero().flatten()
+    chosen = where[torch.randperm(len(where), generator=torch.Generator().manual_seed(0))[:SAMPLE]]
+    network = model.network()
+    image = torch.from_numpy(seen.image)[None, None]
+    ratio = torch.tensor([spacing_ratio(volume, model.info.space.spacing_mm)])
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=steps.bf16):
+        logits = [
+            network(image, number, spacing_ratio=ratio).logits[0].flatten(1)[:, chosen].t().float()
+            for number in range(1, model.info.network.exits + 1)
+        ]
+    steps.advance()
+    return Sample(torch.stack(logits), labels.flatten()[chosen])
+
+
+def _measure(case: EvaluationCase, engine: Engine, steps: _Steps) -> Measured:
+    volume, reference = _read(case)
+    answer = _segmented(volume, engine)
+    classes = 1 + len(engine.bundle.info.labels)
+    truth = group(reference.data, engine.bundle.info.labels)
+    steps.advance()
+    found, true = (
+        np.bincount(each.ravel(), minlength=classes).astype(np.float64) for each in (answer.labels, truth)
+    )
+    voxel_mm3 = float(volume.voxel_mm3)
+    return Measured(found * voxel_mm3, answer.spread_mm3, true * voxel_mm3, answer.run.summary)
+
+
+def _summary(case: EvaluationCase, engine: Engine, steps: _Steps) -> NDArray[np.float32]:
+    """Summary of the trunk's features."""
+    volume = read_nifti(case.image)
+    space = engine.bundle.info.space
+    seen = into_model_space(volume, space)
+    steps.advance()
+    return engine(seen.image, spacing_ratio(volume, space.spacing_mm)).summary
+
+
+def _segmented(volume: Volume, engine: Engine) -> Segmented:
+    if job_of(engine.bundle.info.labels) == HEAD:
+        return segment_head(volume, engine)
+    return segment_crop(volume, engine)[0].segmented
+
+
+def _read(case: EvaluationCase) -> tuple[Volume, Volume]:
+    volume, reference = read_nifti(case.image), read_reference(case.reference)
+    check_same_grid(reference, volume)
+    return volume, reference
+
+
+def _data(model: Bundle, dataset: Path) -> _Data:
+    known = model.info.split
+    parts = [select_cases(dataset, split, known).cases for split in SPLITS if known.get(split)]
+    unseen = tuple(case for part in parts for case in part)
+    if len(unseen) < 2 * FOLDS:
+        raise ConfigError(f"{len(unseen)} cases of {' and '.join(SPLITS)}; {2 * FOLDS} or more are needed.")
+    return _Data(unseen, select_cases(dataset, "train", known).cases)
+
+
+def _plain(model: Bundle) -> Bundle:
+    """The bundle without a calibration of its own."""
+    return replace(model, calibration=Calibration())
+
+
+def _target(model: Bundle, out: Path | None) -> Path:
+    if out is None:
+        return model.path
+    shutil.copytree(model.path, out, dirs_exist_ok=True)
+    return out
+
+
+class _Steps:
+    """Counts cases for the progress bar."""
+
+    def __init__(self, total: int, progress: Progress | None) -> None:
+        self.done, self.total, self.progress = 0, total, progress
+        self.bf16 = has_bf16(torch.device("cpu"))
+
+    def advance(self) -> None:
+        """One case more."""
+        self.done += 1
+        if self.progress:
+            self.progress(self.done, self.total)

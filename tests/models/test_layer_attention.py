@@ -1,0 +1,163 @@
+"""Layer attention and the skipping of redundant retrievals."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from lnn_med.models.blocks import ResidualBlock
+from lnn_med.models.layer_attention import (
+    LayerAttentionStage,
+    RetrievalSkipper,
+    SkipConfig,
+    SkipSchedule,
+    layer_weights,
+    map_to_target,
+    redundancy,
+)
+
+
+def stage(layers: int = 4, channels: int = 8) -> LayerAttentionStage:
+    torch.manual_seed(0)
+    result = LayerAttentionStage([ResidualBlock(channels) for _ in range(layers)], channels, heads=2)
+    for part in result.modules():
+        if isinstance(part, ResidualBlock):
+            nn.init.normal_(part.mix.weight, std=0.3)
+    for retrieval in result.retrievals:
+        nn.init.normal_(retrieval.norm.weight)
+    return result
+
+
+def volume() -> Tensor:
+    return torch.randn(2, 8, 4, 6, 8, generator=torch.Generator().manual_seed(3))
+
+
+def slow(part: LayerAttentionStage, x: Tensor) -> Tensor:
+    """The formula, head by head and layer by layer, with no retrieval skipped."""
+    seen = []
+    for number, (block, retrieval) in enumerate(zip(part.blocks, part.retrievals, strict=True)):
+        x = block(x)
+        means = x.mean(dim=(2, 3, 4))
+        query = retrieval.query(means[:, None])[:, 0]
+        seen.append(
+            (retrieval.key(means[:, None])[:, 0], retrieval.value(torch.nn.functional.avg_pool3d(x, 2)))
+        )
+        parts = []
+        for head in range(2):
+            own = slice(4 * head, 4 * head + 4)
+            scores = torch.stack([(query[:, own] * key[:, own]).sum(1) / 2 for key, _ in seen])  # √4 = 2
+            weights = scores.softmax(dim=0)
+            parts.append(
+                sum(weights[n][:, None, None, None, None] * seen[n][1][:, own] for n in range(number + 1))
+            )
+        answer = retrieval.norm(torch.cat(parts, dim=1))
+        x = x + answer.repeat_interleave(2, 2).repeat_interleave(2, 3).repeat_interleave(2, 4)
+    return x
+
+
+def test_a_stage_equals_the_formula_layer_by_layer() -> None:
+    part, x = stage(), volume()
+    torch.testing.assert_close(part(x), slow(part, x), atol=1e-5, rtol=1e-5)
+
+
+def test_a_skipped_layer_asks_nothing_and_offers_nothing() -> None:
+    part, x = stage(), volume()
+    part.skipped[:] = True
+    torch.testing.assert_close(part(x), nn.Sequential(*part.blocks)(x))
+    part.skipped[:] = torch.tensor([False, True, False, False])
+    once = part(x)
+    for weight in part.retrievals[1].parameters():
+        nn.init.normal_(weight)
+    assert torch.equal(part(x), once)
+
+
+def test_probing_runs_every_retrieval_and_changes_no_mask() -> None:
+    part, x = stage(), volume()
+    full = part(x)
+    part.skipped[1] = True
+    part.probing = True
+    torch.testing.assert_close(part(x), full)
+    assert [tuple(w.shape) for w in part.weights] == [(2, 2, n) for n in (1, 2, 3, 4)]
+
+
+def test_scores_do_not_change_when_a_constant_is_added_to_a_layers_logits() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = [torch.randn(3, 2, n, generator=generator) for n in range(1, 6)]
+    moved = [each + 7.0 * n for n, each in enumerate(logits)]
+    before, after = (redundancy([each.softmax(-1) for each in them]) for them in (logits, moved))
+    torch.testing.assert_close(after, before, atol=1e-5, rtol=0)
+
+
+def test_the_same_question_asked_again_has_score_zero_and_another_has_not() -> None:
+    shared = torch.tensor([1.0, 2.0, 0.5])
+    same = [shared[:n].softmax(-1).expand(1, 1, -1) for n in (1, 2, 3)]
+    assert float(redundancy(same)[2]) == pytest.approx(0, abs=1e-6)
+    other = [*same[:2], torch.tensor([3.0, -3.0, 0.0]).softmax(-1).expand(1, 1, -1)]
+    a, b = same[1][0, 0], other[2][0, 0, :2] / other[2][0, 0, :2].sum()
+    divergence = 0.5 * float((a * (a / b).log()).sum() + (b * (b / a).log()).sum())
+    assert float(redundancy(other)[2]) == pytest.approx(1 - np.exp(-divergence), rel=1e-5)
+
+
+@pytest.mark.parametrize(("alpha", "beta"), [(2.0, 5.0), (8.0, 1.5), (0.8, 0.8), (30.0, 60.0)])
+@pytest.mark.parametrize("share", [0.2, 0.5])
+def test_the_share_below_the_threshold_follows_it_whatever_beta_the_scores_have(
+    alpha: float, beta: float, share: float
+) -> None:
+    scores = torch.from_numpy(np.random.default_rng(0).beta(alpha, beta, 4000))
+    mapped = map_to_target(scores, (1.0, 1.0))
+    assert float((mapped < share).double().mean()) == pytest.approx(share, abs=0.03)
+    assert torch.equal(mapped.argsort(), scores.argsort())
+
+
+def test_scores_that_are_all_alike_skip_nothing() -> None:
+    skipper = RetrievalSkipper(6, SkipConfig(share=0.5, threshold=0.4, patience=1))
+    for _ in range(5):
+        assert not skipper.update(torch.full((6,), 0.2)).any()
+
+
+def test_patience_first_last_share_and_hysteresis() -> None:
+    scores = torch.tensor([0.0, 0.01, 0.02, 0.9, 0.8, 0.7, 0.95, 0.0])
+    skipper = RetrievalSkipper(8, SkipConfig(share=0.25, threshold=0.5, patience=3, decay=0.0))
+    assert not skipper.update(scores).any()
+    assert not skipper.update(scores).any()
+    assert skipper.update(scores).nonzero().flatten().tolist() == [1, 2]
+    greedy = RetrievalSkipper(8, SkipConfig(share=0.125, threshold=0.5, patience=1, decay=0.0))
+    assert greedy.update(scores).nonzero().flatten().tolist() == [1]  # the most redundant one alone
+    mapped = map_to_target(scores[1:-1], (1.0, 1.0))
+    assert float(mapped[1]) < 0.5
+    loose = RetrievalSkipper(8, SkipConfig(share=1.0, threshold=0.5, slack=0.5, patience=1, decay=0.0))
+    loose.update(scores)
+    again = loose.update(
+        scores.flip(0)
+    )  # the once redundant are now at the top: only far above do they ask again
+    assert not again[0]
+    assert not again[-1]
+
+
+def test_the_schedule_probes_when_due_sets_the_mask_and_then_leaves_it() -> None:
+    network = nn.Sequential(stage(6))
+    config = SkipConfig(share=0.5, threshold=0.6, patience=1, warmup=4, every=2, freeze=0.5)
+    schedule = SkipSchedule(network, config, steps=20)
+    probed, masks = [], []
+    for step in range(20):
+        schedule.before(step)
+        probed.append(network[0].probing)
+        network(volume())
+        schedule.after()
+        masks.append(network[0].skipped.tolist())
+        for retrieval in network[0].retrievals:
+            nn.init.normal_(retrieval.query.weight)
+    assert [n for n, was in enumerate(probed) if was] == [4, 6, 8, 10]
+    assert any(masks[10])
+    assert all(mask == masks[10] for mask in masks[10:])
+    assert not any(mask[0] or mask[-1] for mask in masks)
+
+
+def test_weights_are_those_of_dense_attention() -> None:
+    generator = torch.Generator().manual_seed(1)
+    query, keys = torch.randn(2, 3, 4, generator=generator), torch.randn(2, 3, 5, 4, generator=generator)
+    eye = torch.eye(5).expand(2, 3, 5, 5)
+    expected = nn.functional.scaled_dot_product_attention(query[:, :, None], keys, eye)[:, :, 0]
+    torch.testing.assert_close(layer_weights(query, keys), expected)
