@@ -115,9 +115,9 @@ def compare(ours: dict[str, Any], other: dict[str, Any]) -> None:
     cases = sorted(ours["dice"].keys() & other["dice"].keys())
     names = list(ours["mean"])
     for name in [*names, "mean"]:
-        pairs = [(_of(ours, case, name), _of(other, case, name)) for case in cases]
-        pairs = [(a, b) for a, b in pairs if a is not None and b is not None]
-        first, second = ([pair[n] for pair in pairs] for n in (0, 1))
+        both = [(_of(ours, case, name), _of(other, case, name)) for case in cases]
+        pairs = np.array([(a, b) for a, b in both if a is not None and b is not None])
+        first, second = pairs.T
         difference = paired_difference(first, second, list(range(len(pairs))))
         print(
             f"{name:24} {np.mean(first):.4f} against {np.mean(second):.4f}: {difference.estimate:+.4f} "
