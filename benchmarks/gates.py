@@ -1,0 +1,131 @@
+"""Which blocks deserve depth: learned, uncertainty, random and oracle gates at equal work.
+
+    gates.py brain-t1 DATA
+
+Every gate ranks the blocks of a validation case; the least wanted lose depth until the budget is met (as with
+`--budget`). A block's answer does not depend on the others, so label maps are put together from the dense
+answer of each exit. Dice over structures of at least 100 voxels; work in FLOPs as the network counts it.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from lnn_med.allocator import keep_memory
+from lnn_med.inference.bundle import load_bundle
+from lnn_med.inference.runtime import has_bf16
+from lnn_med.models.adaptive_depth import block_entropy, within_budget
+from lnn_med.models.costs import Costs
+from lnn_med.models.lnn import LNN
+from lnn_med.training.datasets import Case, case_names, load_cases
+from lnn_med.training.loop import find_config
+from lnn_med.training.run_config import read_run_config
+from lnn_med.training.validate import LARGE
+
+BUDGETS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+GATES = ("learned", "uncertainty", "random", "oracle")
+CPU = torch.device("cpu")
+
+
+class Answers(NamedTuple):
+    """One case: label maps of every exit (exits, X, Y, Z), truth, scores (1, stages, I, J, K) by gate."""
+
+    labels: Tensor
+    truth: Tensor
+    scores: dict[str, Tensor]
+    costs: Costs
+
+
+@torch.inference_mode()
+def answers(network: LNN, case: Case) -> Answers:
+    """Run every exit densely and score the blocks."""
+    image, truth = case.image.float()[None, None], case.labels.long()
+    size, stages = network.config.block_size, network.config.exits - 1
+    with torch.autocast("cpu", torch.bfloat16, enabled=has_bf16(CPU)):
+        seen = network.see(image)
+        entropy = block_entropy(network(image, 1).logits)
+        found = torch.stack([network(image, n).logits[0].argmax(0) for n in range(1, stages + 2)])
+    right = F.avg_pool3d((found == truth).float()[:, None], size)[:, 0]  # (exits, I, J, K)
+    uncertain = F.avg_pool3d(entropy.float(), size).expand(1, stages, -1, -1, -1)
+    chance = torch.rand(uncertain.shape, generator=torch.Generator().manual_seed(len(case.name)))
+    scores = {
+        "learned": seen.block_gate,
+        "uncertainty": uncertain,
+        "random": chance[:, :1].expand_as(chance),
+        "oracle": (right[1:] - right[:-1]).flip(0).cumsum(0).flip(0)[None],  # what this and later stages gain
+    }
+    return Answers(found, truth, scores, network.costs(tuple(truth.shape)))
+
+
+def at_budget(case: Answers, gate: str, budget: float) -> tuple[Tensor, float]:
+    """Label map and share of the full work when a gate has that budget."""
+    scores = case.scores[gate]
+    stages = torch.full_like(scores[:, 0], scores.shape[1]).long()
+    limit = budget * case.costs.full
+    chosen = within_budget(stages, scores, case.costs.block, case.costs.trunk, limit)[0]
+    return composed(case.labels, chosen), case.costs.gathered(chosen) / case.costs.full
+
+
+def composed(labels: Tensor, stages: Tensor) -> Tensor:
+    """Each block's answer from the exit after its stages; labels (exits, X, Y, Z), stages (I, J, K)."""
+    size = labels.shape[1] // stages.shape[0]
+    wide = stages.repeat_interleave(size, 0).repeat_interleave(size, 1).repeat_interleave(size, 2)
+    return labels.gather(0, wide[None])[0]
+
+
+def dice(found: Tensor, truth: Tensor, classes: int) -> np.ndarray:
+    """(classes - 1,) Dice; NaN for structures that the reference lacks."""
+    count = torch.bincount(truth.flatten(), minlength=classes).double()
+    guess = torch.bincount(found.flatten(), minlength=classes)
+    hit = torch.bincount(truth[truth == found], minlength=classes).double()
+    return torch.where(count > 0, 2 * hit / (count + guess), torch.nan)[1:].numpy()
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("bundle")
+    parser.add_argument("data", help="root of the data set")
+    chosen = parser.parse_args()
+    keep_memory()
+    bundle = load_bundle(chosen.bundle)
+    config = read_run_config(find_config(Path(bundle.info.name)), [f"data.root={chosen.data}"])
+    known = set(case_names(config.data))
+    names = [name for name in bundle.info.split["val"] if name in known]
+    cases = load_cases(config.data, names, config.space, config.labels)
+    network, classes = bundle.network(), len(config.labels) + 1
+    sizes = np.median([np.bincount(c.labels.flatten(), minlength=classes)[1:] for c in cases], axis=0)
+    large = sizes >= LARGE if (sizes >= LARGE).any() else sizes >= 0
+    seen = [answers(network, case) for case in cases]
+
+    def mean_dice(maps: list[Tensor]) -> float:
+        values = [dice(m, c.truth, classes)[large] for m, c in zip(maps, seen, strict=True)]
+        return float(np.nanmean(values))
+
+    print(f"{bundle.info.name} {bundle.info.version}, {len(cases)} validation cases")
+    print("| exit | work | Dice |\n|---|---|---|")
+    for number in range(network.config.exits):
+        work = np.mean([case.costs.dense[number] / case.costs.full for case in seen])
+        print(
+            f"| {number + 1}, everywhere | {work:.2f} | {mean_dice([c.labels[number] for c in seen]):.4f} |"
+        )
+    print("\n| budget | " + " | ".join(GATES) + " |\n|---|" + "---|" * len(GATES))
+    for budget in BUDGETS:
+        cells = []
+        for gate in GATES:
+            made = [at_budget(case, gate, budget) for case in seen]
+            cells.append(f"{mean_dice([m for m, _ in made]):.4f} ({np.mean([w for _, w in made]):.2f})")
+        print(f"| {budget:.1f} | " + " | ".join(cells) + " |")
+
+
+if __name__ == "__main__":
+    main()
