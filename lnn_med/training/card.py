@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from lnn_med.inference.bundle import BundleInfo
 
 
@@ -36,8 +38,26 @@ The best checkpoint was chosen on this fold, so the value is slightly optimistic
 |---|---|---|
 {rows}
 
+## How it was trained
+{_history(info.training.get("pieces", []))}
+
 ## Limits
 Trained on {len(split["train"])} scans of one source. Structures below 100 voxels vary by a large share of
 their volume.
 Not validated for diagnosis, for children, for scans after surgery, for contrasts other than T1.
 """
+
+
+def _history(pieces: list[dict[str, Any]]) -> str:
+    """One line for each piece of training, in order; the next starts from the weights of the one before."""
+    lines = []
+    for number, piece in enumerate(pieces, start=1):
+        schedule, loss = piece.get("schedule", {}), piece.get("loss", {})
+        what = "gates alone" if piece.get("only") == "gates" else "trunk and stages"
+        line = f"{number}. {piece['steps']} steps of {schedule.get('batch', 1)} ({what}), "
+        line += f"{schedule.get('optimizer', 'adamw')} at {schedule.get('learning_rate', 0):g}"
+        if loss:
+            line += f"; the trunk alone for the first {100 * loss['coarse_share']:.0f} %"
+            line += f", class weights frequency^-{loss['frequency_power']:g}"
+        lines.append(line + "." + (f" {piece['note']}" if piece.get("note") else ""))
+    return "\n".join(lines)

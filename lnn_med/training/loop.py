@@ -217,12 +217,16 @@ class _Run:
 
     def _new_network(self) -> LNN:
         network = LNN(self.config.network)
+        self.earlier: list[dict[str, Any]] = []  # pieces of training behind the weights it starts from
         if self.config.init:
             kind, _, name = self.config.init.partition(":")
             if kind != "bundle" or not name:
                 raise ConfigError(f"init is `{self.config.init}`; `bundle:NAME` is needed.")
+            start = load_bundle(name)
+            training = start.info.training
+            self.earlier = training.get("pieces", [training] if training else [])
             try:
-                network.load_state_dict(load_bundle(name).network().state_dict())
+                network.load_state_dict(start.network().state_dict())
             except RuntimeError as error:
                 raise ConfigError(f"init: the weights of `{name}` do not fit this network.") from error
         if self.config.only == "gates":
@@ -325,9 +329,20 @@ class _Run:
             data=self.config.about,
             split=asdict_split(self.split),
             metrics=result,
-            training={"steps": self.step, "schedule": asdict(self.config.schedule), "init": self.config.init},
+            training={"pieces": [*self.earlier, self._piece()]},
         )
         return save_bundle(target, info, network.cpu(), model_card(info))
+
+    def _piece(self) -> dict[str, Any]:
+        """What this run did, for the bundle's record."""
+        parts = {name: asdict(getattr(self.config, name)) for name in ("schedule", "loss")}
+        return {
+            "init": self.config.init,
+            "only": self.config.only,
+            "steps": self.step,
+            **parts,
+            "note": self.config.note,
+        }
 
 
 class _Loss(nn.Module):
@@ -377,7 +392,7 @@ def _strip(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def _without_pace(values: dict[str, Any]) -> dict[str, Any]:
-    """Configuration without what may change when a run goes on: time limit, workers, path of the data."""
-    pace = ("minutes", "workers", "checkpoint_minutes", "validate_every")
+    """Configuration without what may change when a run goes on: time, workers, note, path of the data."""
+    pace = ("minutes", "workers", "checkpoint_minutes", "validate_every", "note")
     kept = {k: v for k, v in values.items() if k not in pace}
     return {**kept, "data": {k: v for k, v in kept["data"].items() if k != "root"}}

@@ -43,6 +43,7 @@ class RunConfig:
     validate_every: int = 1000  # steps
     checkpoint_minutes: float = 3.0
     minutes: float = 0.0  # stop after so long, resumable; 0: no limit
+    note: str = ""  # for the model card: what was decided by hand during the run
     about: dict[str, Any] = field(default_factory=dict)  # data name, licence, citation for the model card
 
     def __post_init__(self) -> None:

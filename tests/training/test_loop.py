@@ -88,9 +88,12 @@ def test_the_bundle_knows_where_it_comes_from_and_finds_the_ellipsoids(
     info = load_bundle(folder / "whole" / "bundle").info
     assert len(info.split["train"]) == 6
     assert len(info.split["val"]) == 2
-    assert info.training["steps"] in (20, 40)
+    (piece,) = info.training["pieces"]
+    assert piece["steps"] in (20, 40)
     assert set(info.metrics["structures"]) == {"Alpha", "Beta"}
-    assert "Research use only" in (folder / "whole" / "bundle" / "model_card.md").read_text()
+    card = (folder / "whole" / "bundle" / "model_card.md").read_text()
+    assert "Research use only" in card
+    assert "0 steps of 2 (trunk and stages), muon at 0.02; the trunk alone for the first 30 %" in card
     read = read_run_config(config)
     cases = load_cases(read.data, info.split["val"], read.space, read.labels)
     network, dice = undisturbed.network(), torch.zeros(2)
@@ -180,6 +183,7 @@ def test_a_run_can_start_from_the_weights_of_a_bundle(
     run = loop._Run(read_run_config(config, [start]), folder / "warm", ALONE)
     expected = undisturbed.network().state_dict()
     assert all(torch.equal(value, expected[name]) for name, value in run.network.state_dict().items())
+    assert run.earlier == undisturbed.info.training["pieces"]  # the next bundle tells the whole story
     with pytest.raises(ConfigError, match="do not fit this network"):
         loop._Run(read_run_config(config, [start, "network.fine_channels=4"]), folder / "other", ALONE)
 
