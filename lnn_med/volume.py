@@ -23,12 +23,44 @@ ImageArray = NDArray[Any]  # (I, J, K)
 
 
 @dataclass(frozen=True)
+class SourceImage:
+    """One file of a DICOM series, by what it calls itself and by its bytes.
+
+    `slices` pairs the number of a frame, counted from 1, with an index along the third array axis; in a file
+    with one frame the number is 1, and a mosaic has it once for each of its tiles.
+    """
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    transfer_syntax: str
+    sha256: str
+    frames: int
+    slices: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class DicomOrigin:
+    """What DICOM files made from a series need in order to join its study.
+
+    `header` is a pydicom data set with the patient's and the study's attributes. It names the patient: only
+    DICOM outputs may look into it.
+    """
+
+    study_uid: str
+    series_uid: str
+    frame_of_reference_uid: str
+    images: tuple[SourceImage, ...]
+    header: Any = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True)
 class Source:
     """Where a volume came from; free of patient data except the fields marked so.
 
     `name` is the file or folder name as given, `sha256` the hash over the bytes of all files read.
     `tags` holds acquisition facts by DICOM keyword (Modality, Manufacturer, MagneticFieldStrength, ...).
     `patient` holds values that only the result page may show (PatientAge, PatientSex), never logs.
+    `dicom` is there for a DICOM series whose UIDs can be referenced; it names the patient, too.
     """
 
     name: str
@@ -37,6 +69,7 @@ class Source:
     series_uid: str | None = None
     tags: Mapping[str, Any] = field(default_factory=dict)
     patient: Mapping[str, Any] = field(default_factory=dict)
+    dicom: DicomOrigin | None = None
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import warnings
+from contextlib import ExitStack
 from unittest.mock import patch
 
 from lnn_med import cli
@@ -15,7 +16,9 @@ def run(*arguments: object) -> int:
     own, root, stop = logging.getLogger("lnn_med"), logging.getLogger(), signal.getsignal(signal.SIGTERM)
     level, handlers, root_handlers = own.level, list(own.handlers), list(root.handlers)
     try:
-        with patch.object(cli, "keep_memory"), warnings.catch_warnings():
+        with ExitStack() as quiet, warnings.catch_warnings():
+            for module in (cli.learn, cli.machine, cli.measure):
+                quiet.enter_context(patch.object(module, "keep_memory"))
             return cli.run_command([str(argument) for argument in arguments])
     finally:
         own.setLevel(level)

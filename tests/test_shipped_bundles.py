@@ -45,8 +45,8 @@ def test_template_volumes_are_plausible(measured: Prediction) -> None:
     for side in ("L", "R"):
         total = fine[f"Hippocampus_{side}_Anterior"] + fine[f"Hippocampus_{side}_Posterior"]
         assert 2_000 <= total <= 5_500
-        # brain-t1 0.1.0 measures too much here (README, results); QC must say so.
-        assert 2_000 <= coarse[f"Hippocampus_{side}"] <= 7_500
+        # The template is large (ICV 1.9 litres); 5,500 is the aim, brain-t1 0.2.0 gives up to 5,900.
+        assert 2_000 <= coarse[f"Hippocampus_{side}"] <= 6_000
         assert coarse[f"Hippocampus_{side}"] <= 6_500 or measured.quality.status == "review"
     assert 900_000 <= measured.derived["icv_mm3"] <= 2_100_000
     assert measured.quality.status != "fail"
@@ -69,7 +69,7 @@ def test_fine_labels_lie_on_the_coarse_hippocampus_of_their_side(measured: Predi
     names = {name: index for index, name in measured.label_names[SEGMENTATION].items()}
     for side, parts in (("L", (1, 2)), ("R", (3, 4))):
         assert (
-            dice(coarse == names[f"Hippocampus_{side}"], np.isin(fine, parts)) > 0.45
+            dice(coarse == names[f"Hippocampus_{side}"], np.isin(fine, parts)) > 0.6
         )  # two protocols, first weights
 
 
@@ -95,7 +95,7 @@ def test_mirrored_head_comes_out_mirrored(
             agreement = dice(
                 before == names[f"{structure}_{side}"], after == names[f"{structure}_{opposite}"]
             )
-            assert agreement > 0.7, f"{structure}_{side}"
+            assert agreement > 0.85, f"{structure}_{side}"
 
 
 def test_attention_runs_on_blocks_of_at_least_4096_tokens(measured: Prediction) -> None:

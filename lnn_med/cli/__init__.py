@@ -9,11 +9,22 @@ from __future__ import annotations
 import sys
 from typing import NoReturn
 
-from lnn_med.cli import learn, machine, measure
+from lnn_med.cli import learn, machine, measure, pacs, trials, validation, view
 from lnn_med.cli.app import app
 from lnn_med.cli.run import run_app
 
-__all__ = ["app", "learn", "machine", "main", "measure", "run_command"]
+__all__ = [
+    "app",
+    "learn",
+    "machine",
+    "main",
+    "measure",
+    "pacs",
+    "run_command",
+    "trials",
+    "validation",
+    "view",
+]
 
 
 def main() -> NoReturn:

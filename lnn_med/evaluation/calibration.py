@@ -2,8 +2,8 @@
 
 Everything is computed from `CalibrationCounts`, a fine histogram with sums: millions of voxels need 60 kB,
 and counts of cases, blocks or structures are added with `+`. A pair is (probability, outcome): for a
-two-class score probability of 1 and truth; for segmentation either (confidence of the predicted label, was it right)
-or, for one class, (probability of the class, is it the class).
+two-class score probability of 1 and truth; for segmentation either (confidence of the predicted label, was it
+right) or, for one class, (probability of the class, is it the class).
 
 *ECE*: mean over bins of equal width, weighted by their number, of |mean probability - observed share|
 (Naeini 2015, Guo 2017). *MCE*: the largest of these gaps. *ACE*: the same mean over bins of equal number,
@@ -31,7 +31,7 @@ BLOCK = 2**20  # values turned to float64 at once
 Vector = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class CalibrationCounts:
     """Sums over the pairs in each of FINE cells of probability, arrays (FINE,); `nll` sums all pairs."""
 

@@ -73,7 +73,7 @@ def mean_interval(
     tails = np.array([(1 - level) / 2, (1 + level) / 2])
     method = BCA if n_patients >= MIN_PATIENTS_BCA else PERCENTILE
     if method == BCA:
-        tails = _bca_tails(tails, estimate, draws, _jackknife_means(sums, counts))
+        tails = bca_tails(tails, estimate, draws, _influence(sums, counts))
     low, high = np.quantile(draws, tails)
     return Interval(estimate, float(low), float(high), level, method, len(numbers), n_patients)
 
@@ -91,6 +91,38 @@ def paired_difference(
     if a.shape != b.shape:
         raise ValueError(f"Paired values need equal shapes, got {a.shape} and {b.shape}.")
     return mean_interval(a - b, patients, level, resamples, seed)
+
+
+def p_value_above(
+    values: ArrayLike,
+    threshold: float,
+    patients: Sequence[Hashable] | None = None,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> float:
+    """One-sided p-value of "the true mean is not above `threshold`".
+
+    It is the tail at which the lower end of `mean_interval` (same seed) reaches the threshold, so that
+    p < 0.025 and "the 95 % interval lies above the threshold" are one statement, up to 1 / `resamples`, which
+    is also the smallest value.
+
+    Raises:
+        ValueError: fewer than two patients, or values that are not finite.
+    """
+    interval = mean_interval(values, patients, resamples=resamples, seed=seed)
+    if interval.estimate is None or interval.n_patients < 2:
+        raise ValueError(f"A p-value needs two patients or more, got {interval.n_patients}.")
+    sums, counts = _by_patient(np.asarray(values, dtype=np.float64).ravel(), patients)
+    draws = _bootstrap_means(sums, counts, resamples, np.random.default_rng(seed))
+    below = ((draws < threshold).sum() + (draws <= threshold).sum()) / 2
+    tail = (below + 1) / (resamples + 1)
+    if interval.method == BCA and 0 < tail < 1:
+        found = _bias_and_acceleration(interval.estimate, draws, _influence(sums, counts))
+        if found is not None:
+            bias, acceleration = found
+            offset = ndtri(tail) - bias
+            tail = float(ndtr(offset / (1 + acceleration * offset) - bias))
+    return float(max(tail, 1 / (resamples + 1)))
 
 
 def _by_patient(
@@ -122,21 +154,36 @@ def _bootstrap_means(
     return means
 
 
-def _jackknife_means(sums: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Means with one patient left out at a time."""
-    return (sums.sum() - sums) / (counts.sum() - counts)
+def _influence(sums: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """How far each patient draws the mean: jackknife, one patient left out at a time."""
+    without = (sums.sum() - sums) / (counts.sum() - counts)
+    return np.asarray(without.mean() - without)
 
 
-def _bca_tails(
-    tails: NDArray[np.float64], estimate: float, draws: NDArray[np.float64], jackknife: NDArray[np.float64]
+def bca_tails(
+    tails: NDArray[np.float64], estimate: float, draws: NDArray[np.float64], influence: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Quantiles of the draws that the bias z0 and the acceleration a ask for (Efron 1987)."""
-    below = ((draws < estimate).mean() + (draws <= estimate).mean()) / 2
-    difference = jackknife.mean() - jackknife
-    spread = (difference**2).sum() ** 1.5
-    if spread == 0 or not 0 < below < 1:  # all patients alike: every quantile is the mean
+    """Quantiles of the draws that the bias z0 and the acceleration a ask for (Efron 1987).
+
+    Args:
+        tails: wanted tail probabilities, such as 0.025 and 0.975.
+        estimate: of all patients.
+        draws: the estimate in each bootstrap sample.
+        influence: jackknife influence of each patient; only its shape matters, not its scale.
+    """
+    found = _bias_and_acceleration(estimate, draws, influence)
+    if found is None:  # all patients alike: every quantile is the estimate
         return tails
-    bias = ndtri(below)
-    acceleration = (difference**3).sum() / (6 * spread)
+    bias, acceleration = found
     shifted = bias + ndtri(tails)
     return np.asarray(ndtr(bias + shifted / (1 - acceleration * shifted)))
+
+
+def _bias_and_acceleration(
+    estimate: float, draws: NDArray[np.float64], influence: NDArray[np.float64]
+) -> tuple[float, float] | None:
+    below = ((draws < estimate).mean() + (draws <= estimate).mean()) / 2
+    spread = (influence**2).sum() ** 1.5
+    if spread == 0 or not 0 < below < 1:
+        return None
+    return float(ndtri(below)), float((influence**3).sum() / (6 * spread))

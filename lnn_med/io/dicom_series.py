@@ -10,6 +10,7 @@ from typing import Any
 from lnn_med.errors import Finding, WarningCode
 from lnn_med.io.dicom_facts import Facts
 from lnn_med.io.dicom_folder import PathLike, Series, open_folder
+from lnn_med.io.dicom_origin import read_origin
 from lnn_med.io.dicom_pick import SeriesInfo, format_table, pick_named, pick_t1, series_table
 from lnn_med.io.dicom_pixels import ImageFile, read_block
 from lnn_med.io.files import unchanged
@@ -17,6 +18,8 @@ from lnn_med.volume import Source, Volume
 
 _BITS_CUT = "Stored pixels have more bits than BitsStored; the spare ones were cut off."
 _INVERTED = "MONOCHROME1: displays show low values bright; the values are given as they are stored."
+_DISORDER = "Elements of the header are out of order or of an unexpected type."
+_NAMELESS = "UIDs of the study or of its images are missing or malformed: no DICOM results can refer to them."
 
 __all__ = ["SeriesInfo", "format_table", "list_series", "read_series"]
 
@@ -50,6 +53,7 @@ def _load(series: Series, name: str, findings: tuple[Finding, ...]) -> Volume:
     files = _image_files(series)
     with unchanged([file.place.path for file in files]) as sha256:
         data, bits_cut = read_block(files, block.shape)
+        origin = read_origin(series)
     source = Source(
         name=name,
         kind="dicom",
@@ -57,8 +61,9 @@ def _load(series: Series, name: str, findings: tuple[Finding, ...]) -> Volume:
         series_uid=series.uid,
         tags=_tags(facts, series),
         patient=_patient(facts),
+        dicom=origin,
     )
-    return Volume(data, block.affine, source, findings + _series_findings(series, bits_cut))
+    return Volume(data, block.affine, source, findings + _series_findings(series, bits_cut, origin is None))
 
 
 def _image_files(series: Series) -> list[ImageFile]:
@@ -85,17 +90,16 @@ def _patient(facts: Facts) -> dict[str, Any]:
     return {keyword: value for keyword, value in patient.items() if value is not None}
 
 
-def _series_findings(series: Series, bits_cut: bool) -> tuple[Finding, ...]:
+def _series_findings(series: Series, bits_cut: bool, nameless: bool) -> tuple[Finding, ...]:
     every = [instance.facts for instance in series.instances if instance.facts]
     scaling = [_BITS_CUT] * bits_cut + [_INVERTED] * _is_inverted(series)
+    disorder = any(instance.nonconformant for instance in series.instances)
+    oddities = [_DISORDER] * disorder + [_NAMELESS] * nameless
     found = {
         WarningCode.CHARSET: (any(one.unknown_charset for one in every), "SpecificCharacterSet is unknown."),
         WarningCode.LOSSY: (any(one.lossy for one in every), "The images were compressed with loss."),
         WarningCode.PHI_PIXELS: (any(one.burned_in for one in every), "BurnedInAnnotation is YES."),
-        WarningCode.NONCONFORMANT: (
-            any(instance.nonconformant for instance in series.instances),
-            "Elements of the header are out of order or of an unexpected type.",
-        ),
+        WarningCode.NONCONFORMANT: (bool(oddities), " ".join(oddities)),
         WarningCode.SCALING: (bool(scaling), " ".join(scaling)),
     }
     return tuple(Finding(code, text) for code, (present, text) in found.items() if present)

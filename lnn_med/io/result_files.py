@@ -7,10 +7,13 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 
 from lnn_med.errors import Code, InputError, WarningCode
+from lnn_med.io import dicom_outputs
 from lnn_med.io.nifti import write_nifti
+from lnn_med.io.provenance import PROVENANCE, Execution, output_hashes, provenance_record
 from lnn_med.io.result_record import VOLUME_COLUMNS, result_record, volume_rows
 from lnn_med.io.tabular import write_csv, write_json
 from lnn_med.io.thumbnail import thumbnail
@@ -21,18 +24,26 @@ LABELS = "labels.json"
 VOLUMES = "volumes.csv"
 RESULT = "result.json"
 THUMBNAIL = "thumbnail.png"
-# The last two are written for DICOM input by the DICOM outputs; a stale one must not outlive its scan.
+# Those of DICOM are written for DICOM input only; a stale one must not outlive its scan.
 OWNED = (
     *(*LABEL_MAPS, DEPTH, UNCERTAINTY),
-    *(LABELS, VOLUMES, RESULT, THUMBNAIL, "segmentation.dcm", "measurements.dcm"),
+    *(LABELS, VOLUMES, RESULT, THUMBNAIL, *dicom_outputs.OWNED, PROVENANCE),
 )
 
 
-def write_prediction(prediction: Prediction, out: Path) -> list[str]:
+def write_prediction(
+    prediction: Prediction, out: Path, execution: Execution | None = None, when: datetime | None = None
+) -> list[str]:
     """Write every file of `prediction` into the folder `out`, whole or not at all.
 
     In a folder that exists, files of an earlier prediction are replaced and all others stay.
-    The same prediction gives the same bytes.
+    The same arguments give the same bytes.
+
+    Args:
+        prediction: what to write; made from DICOM, it gets DICOM files, too.
+        out: the folder.
+        execution: when, where and how the networks ran, for provenance.json.
+        when: date and time that DICOM files carry; None takes those of the study.
 
     Returns:
         The names of the files, as they now lie in `out`.
@@ -47,7 +58,7 @@ def write_prediction(prediction: Prediction, out: Path) -> list[str]:
             place = out if out.is_dir() else _made(out.parent)
             with _staging(place) as staging:
                 new = _made(staging / "new")
-                names = _write_files(prediction, new)
+                names = _write_files(prediction, new, execution, when)
                 _settle(new, out, staging)
         except BaseException:
             _drop_empty(missing)
@@ -84,7 +95,9 @@ def storage_errors() -> Iterator[None]:
         raise InputError(Code.STORAGE, f"The results cannot be written: {reason}.") from error
 
 
-def _write_files(prediction: Prediction, folder: Path) -> list[str]:
+def _write_files(
+    prediction: Prediction, folder: Path, execution: Execution | None, when: datetime | None
+) -> list[str]:
     record = result_record(prediction)
     for name in (*LABEL_MAPS, DEPTH, UNCERTAINTY):
         if name in prediction.maps:
@@ -92,9 +105,15 @@ def _write_files(prediction: Prediction, folder: Path) -> list[str]:
     write_json(folder / LABELS, _labels(prediction))
     write_csv(folder / VOLUMES, volume_rows(record), VOLUME_COLUMNS)
     write_json(folder / RESULT, record)
+    png = None
     # Text burned into the scan may name the patient, and a picture would carry it on.
     if all(found.code is not WarningCode.PHI_PIXELS for found in prediction.findings):
-        (folder / THUMBNAIL).write_bytes(thumbnail(prediction))
+        png = thumbnail(prediction)
+        (folder / THUMBNAIL).write_bytes(png)
+    if dicom_outputs.has_origin(prediction):
+        dicom_outputs.write_outputs(dicom_outputs.making(prediction, record, when), folder, png)
+    hashes = output_hashes(folder, [name for name in OWNED if (folder / name).exists()])
+    write_json(folder / PROVENANCE, provenance_record(prediction, hashes, execution))
     names = [name for name in OWNED if (folder / name).exists()]
     for name in names:
         _flush(folder / name)

@@ -19,8 +19,11 @@ from types import FrameType
 from typing import Any
 
 from lnn_med.errors import Code, ConfigError, InputError
+from lnn_med.io.files import sha256_of
+from lnn_med.io.result_files import RESULT
 from lnn_med.io.tabular import read_participants, write_json
-from lnn_med.scoring.case import WORK_FOLDER, Task, done_key
+from lnn_med.scoring import audit
+from lnn_med.scoring.case import CASES_FOLDER, WORK_FOLDER, Task, done_key
 from lnn_med.scoring.ledger import DONE, FAILED, Entry, Ledger
 from lnn_med.scoring.manifest import Scan, build_manifest, read_manifest, write_manifest
 from lnn_med.scoring.models import BundledModels, Models, key_of
@@ -127,8 +130,11 @@ def score(
         tasks = [
             Task(str(folder), str(run), scan, state.key(scan), lenient) for scan in state.todo(retry_failed)
         ]
+        audit.record(run, audit.Event("score begins", f"run with {len(tasks)} scans", state.models_key))
         counts, interrupted = _work_off(tasks, models, workers, state, progress)
         state.write_tables(people)
+        outcome = f"{counts[DONE]} done, {counts[FAILED]} failed{', interrupted' if interrupted else ''}"
+        audit.record(run, audit.Event("score ends", f"run with {len(tasks)} scans", reason=outcome))
     done, failed = len(state.done()), len(state.failed())
     exit_code = INTERRUPTED if interrupted else SOME_FAILED if failed else ALL_DONE
     return RunSummary(
@@ -198,6 +204,16 @@ class _State:
         }
         return [scan for scan in self.scans if scan.case not in settled]
 
+    def event(self, entry: Entry) -> audit.Event:
+        """What the audit log says of an attempt: the hash of the input, and of the result."""
+        sha256 = next(scan.sha256 for scan in self.scans if scan.case == entry.case)
+        result = self.run / CASES_FOLDER / entry.case / RESULT
+        after = sha256_of([result]) if entry.state == DONE and result.is_file() else None
+        action = "scored" if entry.state == DONE else "failed"
+        return audit.Event(
+            action, audit.object_of("scan", sha256, entry.case), sha256, after, entry.code or ""
+        )
+
     def write_tables(self, people: Sequence[Person]) -> None:
         write_scores(self.run, self.done(), people)
         write_failures(self.run, self.failed())
@@ -218,6 +234,7 @@ def _work_off(
         with _terminable(), closing(entries):
             for entry in entries:
                 state.ledger.append(entry)
+                audit.record(state.run, state.event(entry))
                 counts[entry.state] += 1
                 logger.info("%s: %s %s in %.1f s", entry.case, entry.state, entry.code or "", entry.seconds)
                 done = counts.total()

@@ -42,6 +42,7 @@ class DataConfig:
     block: int = 1  # cases with neighbouring names that stay in one fold
     calibration: int = 0  # cases of the training folds that no weight ever sees
     seed: int = 2024
+    exclude: tuple[str, ...] = ()  # cases whose reference is wrong; the split of the others does not change
 
 
 class Case(NamedTuple):
@@ -86,7 +87,12 @@ def split_cases(names: list[str], config: DataConfig) -> Split:
     calibration: list[str] = []
     while rest and len(calibration) < config.calibration:
         calibration += rest.pop()
-    train = sorted(name for block in rest for name in block)
+    left_out = set(config.exclude)
+    if unknown := left_out - set(names):
+        raise ConfigError(f"data.exclude: no case {min(unknown)} in the data.")
+    train = sorted(name for block in rest for name in block if name not in left_out)
+    val = [name for name in val if name not in left_out]
+    calibration = [name for name in calibration if name not in left_out]
     if not train or not val:
         raise ConfigError(
             f"data: of {len(names)} cases in blocks of {config.block}, {len(train)} remain to train "

@@ -29,6 +29,7 @@ HEAD_FILES = [
     "volumes.csv",
     "result.json",
     "thumbnail.png",
+    "provenance.json",
 ]
 
 

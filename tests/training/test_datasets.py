@@ -169,3 +169,14 @@ def test_items_are_stacked_in_order() -> None:
     assert batch.labels.shape == (2, 16, 16, 16)
     assert batch.spacing_ratio.shape == (2, 3)
     assert torch.equal(torch.as_tensor(batch.seed), torch.tensor([item.seed for item in items]))
+
+
+def test_an_excluded_case_leaves_the_others_where_they_were() -> None:
+    whole = split_cases(NAMES, DataConfig("", fold=1, block=4, calibration=5))
+    gone = (whole.train[3], whole.val[0], whole.calibration[1])
+    found = split_cases(NAMES, DataConfig("", fold=1, block=4, calibration=5, exclude=gone))
+    for before, after in zip(whole, found, strict=True):
+        assert after == [name for name in before if name not in gone]
+        assert len(after) == len(before) - 1
+    with pytest.raises(ConfigError, match="no case elsewhere"):
+        split_cases(NAMES, DataConfig("", exclude=("elsewhere",)))

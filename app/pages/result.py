@@ -1,0 +1,108 @@
+"""One result, in the fixed order: who, banner, quality, numbers, images, depth, verdict, limits, hashes."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import streamlit as st
+
+from app.hub import hub
+from app.images import META
+from app.parts import html, reader, sections, volumes
+from app.parts.downloads import downloads
+from app.parts.session import current_case, look_at, owner, person
+from app.store import Case
+from app.viewer_component import viewer
+from lnn_med.io.result_files import RESULT
+
+server, me, user = hub(), owner(), person()
+
+
+def main() -> None:
+    """The page."""
+    case = current_case()
+    if case is None or not case.result:
+        st.header("No result yet", anchor=False)
+        st.write("Measure a scan first, or open one of a cohort.")
+        if st.button("Measure a scan", type="primary"):
+            st.switch_page("pages/scan.py")
+        return
+    _switcher(case)
+    record = json.loads((case.out / RESULT).read_bytes())
+    meta = json.loads((case.view / META).read_bytes())
+    failed = record["qc"]["status"] == "fail"
+    html.show(
+        sections.identity(case.name, case.facts, record) + sections.banner(record) + sections.quality(record)
+    )
+    numbers, images = st.columns([5, 7], gap="medium")
+    with numbers:
+        _numbers(record, failed)
+    with images:
+        structures = {} if failed else volumes.in_few_words(record)
+        viewer(case.token, key=f"viewer-{case.token}", structures=structures, **_second(case))
+    _below(case, record, meta, failed)
+
+
+def _switcher(case: Case) -> None:
+    """Other results of this session, when there are several."""
+    others = [one for one in server.store.of(me) if one.result]
+    if len(others) < 2:
+        return
+    left, right = st.columns(2)
+    names = {one.token: f"{at}. {one.name}" for at, one in enumerate(others, start=1)}
+    chosen = left.selectbox("Result", list(names), index=list(names).index(case.token), format_func=names.get)
+    if chosen != case.token:
+        look_at(next(one for one in others if one.token == chosen))
+        st.rerun()
+    rest = ["", *(token for token in names if token != case.token)]
+    right.selectbox(
+        "Beside it, at the same place",
+        rest,
+        key="second",
+        format_func=lambda token: names.get(token, "nothing"),
+    )
+
+
+def _second(case: Case) -> dict[str, str]:
+    token = st.session_state.get("second")
+    other = server.store.find(token, me) if token and token != case.token else None
+    return {"second": other.token} if other is not None and other.result else {}
+
+
+def _numbers(record: dict[str, Any], failed: bool) -> None:
+    if failed:
+        html.show("<p>The quality check failed, so no volume, interval or probability is shown.</p>")
+        return
+    html.show(volumes.first_table(record) + volumes.asymmetry_table(record) + volumes.other_facts(record))
+
+
+def _below(case: Case, record: dict[str, Any], meta: dict[str, Any], failed: bool) -> None:
+    if not failed:
+        with st.expander("All structures", icon=":material/list:"):
+            html.show(volumes.every_table(record))
+        depth = next((layer for layer in meta["layers"] if layer["kind"] == "depth"), None)
+        left, right = st.columns(2, gap="large")
+        with left:
+            st.subheader("Gate depth", anchor=False)
+            html.show(sections.depth_panel(record, depth))
+            with st.expander("Mean depth of each structure"):
+                html.show(sections.depth_table(record))
+    else:
+        left, right = st.columns(2, gap="large")
+    with right:
+        st.subheader("Reader", anchor=False)
+        reader.section(server, case, user)
+    st.subheader("Downloads", anchor=False)
+    downloads(case)
+    one, two = st.columns(2, gap="large")
+    with one:
+        st.subheader("Limits", anchor=False)
+        html.show(sections.limits())
+        st.page_link("pages/about.py", label="Model cards", icon=":material/article:")
+    with two:
+        st.subheader("Identifiers", anchor=False)
+        html.show(sections.identifiers(record))
+
+
+main()

@@ -1,0 +1,94 @@
+"""A built-in case proves that server, networks and browser give the stored answer."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import streamlit as st
+
+from app.hub import hub
+from app.jobs import HEAVY, BusyError
+from app.parts import html
+from app.parts.session import owner, person
+from app.parts.ticker import run_again_soon
+from app.store import Case
+from app.viewer_component import viewer
+from app.work import SelfTest
+from lnn_med.io.result_files import RESULT
+from lnn_med.scoring.stored_answer import differing, stored_answer
+
+server, me, user = hub(), owner(), person()
+
+
+def main() -> None:
+    """The page."""
+    st.header("Self-test", anchor=False)
+    st.write(
+        "Measures the MNI152 template, which comes with the program, on the way that every scan takes. "
+        "The volumes must be those that the shipped weights gave when they were stored."
+    )
+    case = server.store.find(st.session_state.get("self_test", ""), me)
+    if case is None or st.button("Run it again", disabled=not case.result):
+        if case is None and not st.button("Run the self-test", type="primary"):
+            return
+        case = _start()
+    if case is None:
+        return
+    if case.result:
+        _show(case)
+    else:
+        _wait(case.token)
+
+
+def _start() -> Case | None:
+    case = server.store.new(me)
+    case.name = "Self-test: MNI152 template"
+
+    def keep(answer: dict[str, Any]) -> None:
+        case.facts, case.result = answer, True
+
+    try:
+        task = SelfTest(str(case.upload), str(case.out), str(case.view))
+        case.job = server.jobs.submit(me, HEAVY, task, keep).token
+    except BusyError as error:
+        st.warning(str(error))
+        return None
+    st.session_state["self_test"] = case.token
+    return case
+
+
+def _wait(token: str) -> None:
+    case = server.store.find(token, me)
+    job = server.jobs.find(case.job, me) if case else None
+    if case is not None and case.result:
+        st.rerun()
+    elif job is not None and job.open:
+        st.info(f"{job.stage} …", icon=":material/hourglass:")
+        run_again_soon("self-test")
+    elif job is not None and job.error is not None:
+        html.problem(job.error)
+
+
+def _show(case: Case) -> None:
+    record = json.loads((case.out / RESULT).read_bytes())
+    answer = stored_answer(record)
+    job = server.jobs.find(case.job, me)
+    seconds = f" in {job.ended - job.began:.1f} s" if job is not None else ""
+    rows = [("Server", "passed", f"measured, written and read back{seconds}")]
+    if answer is None:
+        rows.append(("Networks", "not judged", "no answer is stored for these weights"))
+    elif wrong := differing(record, answer):
+        rows.append(("Networks", "FAILED", f"{len(wrong)} volumes differ, first {wrong[0]}"))
+    else:
+        rows.append(("Networks", "passed", f"all {len(answer)} volumes are the stored ones"))
+    rows.append(("Browser", "see below", "passed when the images appear: their bytes are checked on arrival"))
+    html.show(
+        html.table(
+            "", ("Part", "Outcome", "Note"), [tuple(map(html.text, row)) for row in rows], words=(1, 2)
+        )
+    )
+    viewer(case.token, key=f"self-{case.token}")
+
+
+main()

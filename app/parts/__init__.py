@@ -1,0 +1,1 @@
+"""Parts of pages: each takes what the package computed and draws it."""

@@ -1,0 +1,38 @@
+"""Links to the files of a result, as they lie in its folder."""
+
+from __future__ import annotations
+
+from app.parts import html
+from app.routes import BASE, READER_FILE
+from app.store import Case
+from lnn_med.io.result_files import OWNED
+from lnn_med.io.volumetry_pdf import PAGE
+
+WORDS = {
+    "segmentation.nii.gz": "structures (NIfTI)",
+    "hippocampus.nii.gz": "hippocampus, fine (NIfTI)",
+    "depth.nii.gz": "gate depth (NIfTI)",
+    "uncertainty.nii.gz": "uncertainty (NIfTI)",
+    "labels.json": "label names (JSON)",
+    "volumes.csv": "volumes (CSV)",
+    "result.json": "whole result (JSON)",
+    "thumbnail.png": "picture (PNG)",
+    "provenance.json": "provenance (JSON)",
+    "segmentation.dcm": "DICOM SEG",
+    "measurements.dcm": "DICOM SR",
+    PAGE: "page (PDF)",
+    READER_FILE: "reader's verdict (JSON)",
+}
+
+
+def downloads(case: Case) -> None:
+    """One link for each file that there is."""
+    links = []
+    for name in (*OWNED, PAGE, READER_FILE):
+        folder = case.folder if name in (PAGE, READER_FILE) else case.out
+        if (folder / name).is_file():
+            address = f"{BASE}/file/{case.token}/{name}"
+            links.append(
+                f'<a href="{address}" download="{name}" target="_self">{html.text(WORDS.get(name, name))}</a>'
+            )
+    html.show('<div class="facts">' + "".join(f"<span>{link}</span>" for link in links) + "</div>")

@@ -1,0 +1,57 @@
+"""Who looks at this page, and their cases."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from app.auth import LOCAL, Person
+from app.hub import hub
+from app.store import Case
+
+
+def owner() -> str:
+    """Owner of this browser's cases; stops the page where the browser keeps no cookie."""
+    found = hub().owner(st.context.cookies, st.context.headers)
+    if found is None:
+        st.error(
+            "This page needs its session cookie. Allow cookies for this address and load the page again."
+        )
+        st.stop()
+    return found
+
+
+def person() -> Person:
+    """The user of this page; stops it, with what to do, for anybody not known."""
+    server = hub()
+    if server.settings.auth == "none":
+        return LOCAL
+    if server.settings.auth == "oidc":
+        if not st.user.is_logged_in:
+            st.title("LNN-Med")
+            st.write("Sign in to measure and read scans. Research use only.")
+            if st.button("Sign in", type="primary"):
+                st.login()
+            st.stop()
+        name = str(st.user.get("email") or st.user.get("sub") or "")
+    else:
+        name = st.context.headers.get(server.settings.user_header) or ""
+    found = server.access.person(name)
+    if found is None:
+        st.error("Your name is not in the list of this server's users. Ask its administrator.")
+        st.stop()
+    return found
+
+
+def current_case() -> Case | None:
+    """The case that is looked at: the chosen one, else the newest with a result."""
+    server, me = hub(), owner()
+    chosen = st.session_state.get("case")
+    if chosen and (case := server.store.find(chosen, me)) is not None:
+        return case
+    finished = [case for case in server.store.of(me) if case.result]
+    return server.store.find(finished[-1].token, me) if finished else None
+
+
+def look_at(case: Case) -> None:
+    """Make this the case that pages show."""
+    st.session_state["case"] = case.token

@@ -1,0 +1,152 @@
+"""The volume tables: hippocampus first, all structures on request."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from app.parts import html
+from lnn_med.io.volumetry import (
+    NO_REFERENCE,
+    NO_VALUE,
+    Cell,
+    Row,
+    asymmetries,
+    first_rows,
+    in_words,
+    interval_text,
+    mm3_text,
+    percent_text,
+    rows_of,
+)
+
+
+def first_table(record: Mapping[str, Any]) -> str:
+    """The hippocampus, left, right and total, by each bundle that measured it."""
+    rows = rows_of(record)
+    chosen = first_rows(rows) or rows[:3]
+    versions = {model["bundle"]: model["version"] for model in record["model"]}
+    cells = []
+    for row in chosen:
+        part = "_" in row.name
+        name = f'<span class="indent">{row.words.split(" ", 1)[-1]}</span>' if part else html.text(row.words)
+        if not part:
+            model = f"{row.bundle} {versions.get(row.bundle, '')}"
+            name += f'<br><span class="quiet">{html.text(model)}</span>'
+        cells.append((name, _cell(row.left, big=not part), _cell(row.right, big=not part), _cell(row.total)))
+    note = _interval_note(chosen)
+    return html.table("Volumes, mm³", ("Structure", "Left", "Right", "Total"), cells) + note
+
+
+def every_table(record: Mapping[str, Any]) -> str:
+    """All structures with interval, share of ICV and mean depth."""
+    cells = []
+    for row in rows_of(record):
+        for side, cell in (("left", row.left), ("right", row.right), ("total", row.total)):
+            if cell is None or (side == "total" and row.left is not None and row.right is None):
+                continue
+            words = row.words if side == "total" and row.left is None else f"{row.words}, {side}"
+            cells.append(
+                (
+                    html.text(words),
+                    mm3_text(cell.volume_mm3),
+                    interval_text(cell) or NO_VALUE,
+                    percent_text(cell.icv_pct, 2),
+                    f"{cell.mean_depth:.2f}" if cell.mean_depth is not None else NO_VALUE,
+                    html.text(row.bundle),
+                )
+            )
+    head = ("Structure", "Volume, mm³", "Interval, mm³", "of ICV", "Mean depth, blocks", "Bundle")
+    return html.table("All structures", head, cells, words=(5,))
+
+
+def asymmetry_table(record: Mapping[str, Any]) -> str:
+    """Asymmetry with its sign in words."""
+    cells = []
+    for name, value, words in asymmetries(record):
+        title = "Hippocampus, fine labels" if name.endswith("_fine") else in_words(name)
+        cells.append((html.text(title), percent_text(value), html.text(words)))
+    if not cells:
+        return ""
+    caption = "Asymmetry, 100 · (L − R) / ((L + R) / 2)"
+    return html.table(caption, ("Structure", "Value", "In words"), cells, words=(2,))
+
+
+def other_facts(record: Mapping[str, Any]) -> str:
+    """ICV and its method, percentile, change: what there is, and what there is not."""
+    derived = record["derived"]
+    rows = []
+    if derived.get("icv_mm3") is not None:
+        rows.append(
+            (
+                "Intracranial volume (ICV)",
+                f"{mm3_text(derived['icv_mm3'])} mm³",
+                "sum of all labelled structures",
+            )
+        )
+    if derived.get("hippocampus_mm3") is not None:
+        rows.append(
+            (
+                "Hippocampus, whole crop",
+                f"{mm3_text(derived['hippocampus_mm3'])} mm³",
+                "side not known from a crop",
+            )
+        )
+    rows.append(("Percentile for age and sex", NO_VALUE, NO_REFERENCE))
+    rows.append(("ICV-adjusted volume", NO_VALUE, NO_REFERENCE))
+    for entry in record["classification"]:
+        rows.append(_classified(entry))
+    rows.append(("Change since an earlier scan", NO_VALUE, "no earlier scan was given"))
+    return html.table(
+        "", ("Measure", "Value", "Note"), [tuple(map(html.text, row)) for row in rows], words=(2,)
+    )
+
+
+def in_few_words(record: Mapping[str, Any]) -> dict[str, str]:
+    """Volume of each structure for the viewer's readout, by label map and name."""
+    found = {}
+    for entry in record["structures"]:
+        if entry["volume_mm3"] is not None:
+            file = "hippocampus" if _is_fine(record, entry) else "segmentation"
+            found[f"{file}/{entry['name']}"] = f"{mm3_text(entry['volume_mm3'])} mm³"
+    return found
+
+
+def _is_fine(record: Mapping[str, Any], entry: Mapping[str, Any]) -> bool:
+    return len(record["model"]) > 1 and entry["bundle"] != record["model"][0]["bundle"]
+
+
+def _classified(entry: Mapping[str, Any]) -> tuple[str, str, str]:
+    chosen = ", ".join(map(str, entry.get("prediction_set") or ())) or "none"
+    coverage = entry.get("coverage")
+    note = f"prediction set: {chosen}" + (f" (coverage {100 * coverage:.0f} %)" if coverage else "")
+    probability = entry.get("probability")
+    return (
+        f"Probability of {entry['target']}",
+        NO_VALUE if probability is None else f"{probability:.2f}",
+        note,
+    )
+
+
+def _cell(cell: Cell | None, big: bool = False) -> str:
+    if cell is None:
+        return NO_VALUE
+    shown = mm3_text(cell.volume_mm3)
+    lines = [f'<span class="big">{shown}</span>' if big else shown]
+    lines += [f'<span class="quiet">{extra}</span>' for extra in (interval_text(cell), _share(cell)) if extra]
+    return "<br>".join(lines)
+
+
+def _share(cell: Cell) -> str:
+    return f"{cell.icv_pct:.2f} % of ICV" if cell.icv_pct is not None else ""
+
+
+def _interval_note(rows: Sequence[Row]) -> str:
+    coverages = {cell.coverage for row in rows for cell in (row.left, row.right, row.total)
+                 if cell is not None and cell.interval_mm3 is not None}  # fmt: skip
+    if not coverages:
+        return '<p class="quiet">No intervals: this bundle is not calibrated.</p>'
+    words = ", ".join(f"{100 * one:.0f} %" for one in sorted(filter(None, coverages)))
+    return (
+        f'<p class="quiet">Below each volume: {words} interval and share of ICV. Totals have no interval.</p>'
+    )

@@ -1,0 +1,35 @@
+"""The frame of every page: navigation, style, who may come in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import streamlit as st
+
+from app.hub import hub
+from app.parts.html import STYLE
+from app.parts.session import owner, person
+from lnn_med.console import RESEARCH_USE
+
+PAGES = Path(__file__).parent / "pages"
+
+st.set_page_config(page_title="LNN-Med", page_icon=str(Path(__file__).parent / "icon.png"), layout="wide")
+st.html(STYLE)
+st.html(f'<div class="lnn-mark" role="note">{RESEARCH_USE}</div>')
+user = person()
+owner()
+page = st.navigation(
+    [
+        st.Page(PAGES / "scan.py", title="Scan", icon=":material/upload:", default=True),
+        st.Page(PAGES / "result.py", title="Result", icon=":material/radiology:"),
+        st.Page(PAGES / "cohort.py", title="Cohort", icon=":material/groups:"),
+        st.Page(PAGES / "reports.py", title="Reports", icon=":material/description:"),
+        st.Page(PAGES / "self_test.py", title="Self-test", icon=":material/verified:"),
+        st.Page(PAGES / "about.py", title="About", icon=":material/info:"),
+    ],
+    position="top",
+)
+page.run()
+if hub().settings.auth == "oidc" and st.button("Sign out"):
+    hub().store.forget(owner())
+    st.logout()

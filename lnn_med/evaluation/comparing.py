@@ -1,0 +1,307 @@
+"""Each pair of label maps compared: metrics of every structure, or the reason why there are none."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from nibabel.orientations import apply_orientation, inv_ornt_aff, ornt_transform
+from scipy.spatial import KDTree
+
+from lnn_med import geometry
+from lnn_med.errors import Code, InputError
+from lnn_med.evaluation.labels import MAX_LABEL, Indices, check_same_grid, read_reference
+from lnn_med.evaluation.matching import LabelTable, Matched, Pair
+from lnn_med.evaluation.metrics import (
+    BOTH_EMPTY,
+    MISSING,
+    SCORED,
+    Mask,
+    Spacing,
+    StructureMetrics,
+    _surface,
+    structure_metrics,
+)
+from lnn_med.evaluation.predictions import LabelFile, PredictedCase
+from lnn_med.volume import Volume
+
+logger = logging.getLogger(__name__)
+
+NO_PREDICTION = "E_NOTFOUND"
+QC_FAIL = "QC_FAIL"  # not an error: the device withheld its numbers
+NO_STRUCTURE = "the prediction does not hold this structure"
+
+Progress = Callable[[int, int], None]  # cases done, cases in all
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One structure of one case: the metrics, and what the prediction itself says about its volume."""
+
+    metrics: StructureMetrics
+    msd_mm: float  # mean surface distance, both directions, by area
+    reported_mm3: float | None = None
+    interval_mm3: tuple[float, float] | None = None
+
+    @property
+    def volume_mm3(self) -> float | None:
+        """The device's number where it gives one, else the volume of its label map."""
+        return self.metrics.volume_mm3 if self.reported_mm3 is None else self.reported_mm3
+
+
+@dataclass(frozen=True)
+class ComparedCase:
+    """A reference that could be read, and what became of its prediction.
+
+    `code` and `reason` say why the prediction counts as missing; then every structure has the worst values.
+    """
+
+    pair: Pair
+    structures: Mapping[str, Measured]
+    spacing_mm: Spacing | None = None
+    code: str | None = None
+    reason: str | None = None
+    empty_reference: bool = False
+
+    @property
+    def name(self) -> str:
+        """Case name of the reference."""
+        return self.pair.reference.case
+
+    @property
+    def missing(self) -> bool:
+        """Whether there is no prediction that counts."""
+        return self.code is not None
+
+    @property
+    def result(self) -> Mapping[str, Any]:
+        """Content of result.json, empty when there is none."""
+        return (self.pair.prediction.result if self.pair.prediction else None) or {}
+
+    @property
+    def qc(self) -> str | None:
+        """Quality control of the device: pass, review, fail; None for other tools."""
+        return self.result.get("qc", {}).get("status")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All cases in the order of their names, and the references that cannot be used, with their reason."""
+
+    cases: tuple[ComparedCase, ...]
+    excluded: Mapping[str, str] = field(default_factory=dict)  # case: reason, by the table
+    unreadable: Mapping[str, str] = field(default_factory=dict)  # case: code and reason
+
+
+def integers_in(matched: Matched) -> set[int]:
+    """Integers above 0 in all readable references of eligible cases."""
+    found: set[int] = set()
+    for pair in matched.pairs:
+        if pair.reference.labels is not None and pair.reference.excluded is None:
+            try:
+                found |= set(np.unique(read_reference(pair.reference.labels).data).tolist())
+            except InputError:
+                continue  # told when the case itself is compared
+    return found - {0}
+
+
+def compare(
+    matched: Matched,
+    table: LabelTable | None,
+    tolerance_mm: float,
+    progress: Progress = lambda done, total: None,
+) -> Comparison:
+    """Compare every eligible pair; a prediction that cannot be used counts as missing, with its reason.
+
+    Args:
+        matched: the pairs.
+        table: structures; None when the references are a table only.
+        tolerance_mm: tau of the NSD.
+        progress: called after each case.
+    """
+    cases, excluded, unreadable = [], {}, {}
+    for done, pair in enumerate(matched.pairs, start=1):
+        reference = pair.reference
+        if reference.excluded is not None:
+            excluded[reference.case] = reference.excluded
+        elif reference.labels is None or table is None:
+            code, reason = _why_missing(pair.prediction)
+            cases.append(ComparedCase(pair, {}, code=code, reason=reason))
+        else:
+            try:
+                truth = read_reference(reference.labels)
+            except InputError as error:
+                unreadable[reference.case] = f"{error.code.value}: {error.detail}"
+            else:
+                cases.append(_compared(pair, truth, table, tolerance_mm))
+        progress(done, len(matched.pairs))
+    return Comparison(tuple(cases), excluded, unreadable)
+
+
+def _compared(pair: Pair, truth: Volume, table: LabelTable, tolerance_mm: float) -> ComparedCase:
+    indices = _indexed(truth.data, {table.reference[name]: name for name in table.structures}, table)
+    code, reason = _why_missing(pair.prediction)
+    found: dict[str, Measured] = {}
+    if pair.prediction is not None and code is None:
+        try:
+            found = _measured(pair.prediction, truth, indices, table, tolerance_mm)
+        except InputError as error:
+            code, reason = error.code.value, error.detail
+    absent = [name for name in table.structures if name not in found]
+    found |= _worst(indices, absent, table, truth.spacing_mm, tolerance_mm)
+    logger.info("%s: compared %s", pair.reference.case, code or "")
+    return ComparedCase(
+        pair=pair,
+        structures={name: found[name] for name in table.structures},
+        spacing_mm=truth.spacing_mm,
+        code=code,
+        reason=reason,
+        empty_reference=not indices.any(),
+    )
+
+
+def _why_missing(prediction: PredictedCase | None) -> tuple[str | None, str | None]:
+    if prediction is None:
+        return NO_PREDICTION, "No prediction has the name of this reference."
+    if prediction.code is not None:
+        return prediction.code, prediction.reason
+    quality = (prediction.result or {}).get("qc", {})
+    if quality.get("status") == "fail":
+        return QC_FAIL, "Rejected by quality control: " + " ".join(quality.get("reasons", ()))
+    return None, None
+
+
+def _measured(
+    prediction: PredictedCase, truth: Volume, indices: Indices, table: LabelTable, tolerance_mm: float
+) -> dict[str, Measured]:
+    """Metrics of the structures that the prediction's maps hold; the first map that names one gives it.
+
+    Raises:
+        InputError: a map cannot be read, or lies on another grid.
+    """
+    stated = {one["name"]: one for one in (prediction.result or {}).get("structures", ())}
+    found: dict[str, Measured] = {}
+    for label_file in prediction.maps:
+        names = _names_of(label_file, table)
+        wanted = [name for name in dict.fromkeys(names.values()) if name not in found]
+        if not wanted:
+            continue
+        predicted = on_grid(read_reference(label_file.path), truth)
+        own = (predicted > 0) * _index(names[1], table) if label_file.mask_of else None
+        mapped = np.asarray(own, np.int32) if own is not None else _indexed(predicted, names, table)
+        labels = [_index(name, table) for name in wanted]
+        results = structure_metrics(mapped, indices, labels, truth.spacing_mm, tolerance_mm)
+        for name, label in zip(wanted, labels, strict=True):
+            distance = mean_surface_mm(mapped == label, indices == label, truth.spacing_mm, results[label])
+            entry = stated.get(name, {})
+            edges = entry.get("interval_mm3")
+            found[name] = Measured(
+                results[label], distance, entry.get("volume_mm3"), (edges[0], edges[1]) if edges else None
+            )
+    return found
+
+
+def masks_of(case: ComparedCase, name: str, table: LabelTable) -> tuple[Volume, Mask, Mask]:
+    """The reference (all labels) and one structure in it and in the prediction, read again for a picture.
+
+    Raises:
+        InputError: a file cannot be read, or lies on another grid.
+    """
+    assert case.pair.reference.labels is not None
+    truth = read_reference(case.pair.reference.labels)
+    predicted = np.zeros(truth.shape, dtype=bool)
+    for label_file in case.pair.prediction.maps if case.pair.prediction else ():
+        values = [value for value, named in _names_of(label_file, table).items() if named == name]
+        if values:
+            data = on_grid(read_reference(label_file.path), truth)
+            predicted = data > 0 if label_file.mask_of else data == values[0]
+            break
+    return truth, truth.data == table.reference[name], predicted
+
+
+def _names_of(label_file: LabelFile, table: LabelTable) -> dict[int, str]:
+    """Integer to structure of one map, only for structures that are compared."""
+    if label_file.mask_of:
+        return {1: label_file.mask_of} if label_file.mask_of in table.reference else {}
+    if table.predicted is not None:
+        return {integer: name for name, integer in table.predicted.items()}
+    return {integer: name for integer, name in label_file.names.items() if name in table.reference}
+
+
+def on_grid(predicted: Volume, truth: Volume) -> Indices:
+    """The predicted labels in the reference's axis order; nothing is resampled.
+
+    Raises:
+        InputError: E_GEOMETRY when the voxels are not the same ones.
+    """
+    if predicted.orientation != truth.orientation:
+        change = ornt_transform(
+            geometry.orientation_of(predicted.affine), geometry.orientation_of(truth.affine)
+        )
+        data = np.ascontiguousarray(apply_orientation(predicted.data, change))
+        affine = predicted.affine @ inv_ornt_aff(change, predicted.shape)
+        predicted = replace(predicted, data=data, affine=affine)
+    if predicted.shape != truth.shape:
+        raise InputError(
+            Code.GEOMETRY,
+            f"The prediction has shape {predicted.shape}, the reference {truth.shape}; they must be equal.",
+        )
+    check_same_grid(truth, predicted)
+    return np.asarray(predicted.data, dtype=np.int32)
+
+
+def mean_surface_mm(
+    predicted: Mask, reference: Mask, spacing_mm: Spacing, metrics: StructureMetrics
+) -> float:
+    """Mean distance between both surfaces in mm, by area; by the empty rules 0 or the diagonal."""
+    if metrics.state != SCORED:
+        return metrics.hd95_mm
+    box = tuple(slice(low, high + 1) for low, high in zip(*_corners(predicted | reference), strict=True))
+    points, areas = _surface(predicted[box], spacing_mm)
+    reference_points, reference_areas = _surface(reference[box], spacing_mm)
+    there = KDTree(reference_points).query(points)[0] @ areas
+    back = KDTree(points).query(reference_points)[0] @ reference_areas
+    return float((there + back) / (areas.sum() + reference_areas.sum()))
+
+
+def _corners(mask: Mask) -> tuple[Sequence[int], Sequence[int]]:
+    inside = np.nonzero(mask)
+    return [int(axis.min()) for axis in inside], [int(axis.max()) for axis in inside]
+
+
+def _worst(
+    indices: Indices, names: Sequence[str], table: LabelTable, spacing_mm: Spacing, tolerance_mm: float
+) -> dict[str, Measured]:
+    labels = [_index(name, table) for name in names]
+    results = structure_metrics(None, indices, labels, spacing_mm, tolerance_mm) if labels else {}
+    return {
+        name: Measured(results[label], results[label].hd95_mm)
+        for name, label in zip(names, labels, strict=True)
+    }
+
+
+def _index(name: str, table: LabelTable) -> int:
+    """Running number of a structure, from 1."""
+    return table.structures.index(name) + 1
+
+
+def _indexed(data: Indices, names: Mapping[int, str], table: LabelTable) -> Indices:
+    """Integers of a map as running numbers of the structures; all others become background."""
+    numbers = np.zeros(MAX_LABEL + 1, dtype=np.int32)
+    for integer, name in names.items():
+        if integer <= MAX_LABEL:
+            numbers[integer] = _index(name, table)
+    return numbers[data]
+
+
+def both_empty(measured: Measured) -> bool:
+    """Whether neither side holds the structure: DSC 1, counted apart."""
+    return measured.metrics.state == BOTH_EMPTY
+
+
+def is_missing(measured: Measured) -> bool:
+    """Whether the structure has the worst values because its prediction is missing."""
+    return measured.metrics.state == MISSING

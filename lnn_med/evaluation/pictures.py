@@ -1,0 +1,146 @@
+"""Thumbnails of the worst cases: three planes through the worst structure, raw above outlined.
+
+Without a scan, and in its place, only the outlines are drawn.
+
+No face can be seen: nothing is shown beyond a few millimetres around the labelled structures.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw
+from scipy.ndimage import distance_transform_edt
+
+from lnn_med.errors import InputError
+from lnn_med.evaluation.comparing import ComparedCase, Comparison, masks_of
+from lnn_med.evaluation.labels import check_same_grid
+from lnn_med.evaluation.matching import LabelTable
+from lnn_med.evaluation.metrics import Mask
+from lnn_med.geometry import voxel_to_mm
+from lnn_med.io.nifti import read_nifti
+from lnn_med.io.thumbnail import (
+    HEAD_FIELD_MM,
+    MIN_FIELD_MM,
+    PANEL,
+    STYLES,
+    VIEWS,
+    Target,
+    _annotate,
+    _border,
+    _dashes,
+    _font,
+    _grey,
+    _plane,
+    _png,
+    _sample,
+    _window,
+)
+from lnn_med.volume import Volume
+
+logger = logging.getLogger(__name__)
+
+SHOWN_MM = 12.0  # around any label; from the hippocampus to the nearest part of the face are 50 mm
+BORDER_MM = 10.0  # around the structure in the picture
+SCALE = 0.6  # of the panels: five pictures stay below a megabyte
+OUTLINES = (("reference", STYLES[2][0], False), ("prediction", STYLES[0][0], True))
+
+
+def worst_pictures(
+    comparison: Comparison, names: Sequence[str], table: LabelTable | None
+) -> dict[str, bytes]:
+    """One PNG for each named case that can be drawn, by case name."""
+    by_name: Mapping[str, ComparedCase] = {case.name: case for case in comparison.cases}
+    found: dict[str, bytes] = {}
+    for name in names if table is not None else ():
+        try:
+            found[name] = _picture(by_name[name], table)  # type: ignore[arg-type]
+        except InputError as error:
+            logger.warning("%s: no picture (%s)", name, error.code.value)
+    return found
+
+
+def worst_structure(case: ComparedCase) -> str:
+    """The structure of the lowest DSC; of equal ones the first by name."""
+    return min(case.structures, key=lambda name: (case.structures[name].metrics.dsc, name))
+
+
+def _picture(case: ComparedCase, table: LabelTable) -> bytes:
+    structure = worst_structure(case)
+    truth, reference, predicted = masks_of(case, structure, table)
+    image = _image(case, truth)
+    scan = _visible(image or truth.with_data(np.zeros(truth.shape, dtype=np.float32)), truth)
+    either = reference | predicted
+    inside = np.argwhere(either if either.any() else truth.data > 0)
+    if len(inside) == 0:
+        inside = np.array([[size / 2 for size in truth.shape]])
+    places = voxel_to_mm(truth.affine, inside)
+    size_mm = float(np.ptp(places, axis=0).max()) + 2 * BORDER_MM
+    field_mm = min(max(size_mm, MIN_FIELD_MM), HEAD_FIELD_MM)
+    centre = (places.min(axis=0) + places.max(axis=0)) / 2
+    target = Target("", None, {}, centre, field_mm)
+    planes = [_plane(scan, target, view) for view in VIEWS]
+    slices = [_sample(scan.data, plane) for plane in planes]
+    low, high = _window([slices])
+    rows = 2 if image else 1
+    picture = Image.new("RGB", (3 * PANEL + 16, rows * PANEL + 8 * (rows - 1)), (255, 255, 255))
+    for number, (view, plane, values) in enumerate(zip(VIEWS, planes, slices, strict=True)):
+        grey = _grey(values, low, high)
+        outlined = _outlined(grey, [_sample(mask, plane) for mask in (reference, predicted)])
+        for row, panel in enumerate((grey, outlined) if image else (outlined,)):
+            _annotate(panel, target, view, first=row == 0)
+            picture.paste(panel, (number * (PANEL + 8), row * (PANEL + 8)))
+    _legend(picture)
+    width, height = picture.size
+    return _png(picture.resize((round(width * SCALE), round(height * SCALE)), Image.Resampling.LANCZOS))
+
+
+def _image(case: ComparedCase, truth: Volume) -> Volume | None:
+    """The scan, when there is one on the reference's voxels; without it only outlines are drawn."""
+    prediction = case.pair.prediction
+    path = case.pair.reference.image or (prediction.image if prediction else None)
+    if path is not None:
+        try:
+            scan = read_nifti(path)
+            check_same_grid(truth, scan)
+        except InputError as error:
+            logger.info("%s: drawn without its scan (%s)", case.name, error.code.value)
+        else:
+            return scan
+    return None
+
+
+def _visible(scan: Volume, truth: Volume) -> Volume:
+    """Values further than SHOWN_MM from every label become NaN, which is drawn as plain grey."""
+    far = distance_transform_edt(truth.data == 0, sampling=truth.spacing_mm) > SHOWN_MM
+    return scan.with_data(np.where(far, np.nan, scan.data).astype(np.float32))
+
+
+def _outlined(grey: Image.Image, samples: Sequence[Mask]) -> Image.Image:
+    pixels = np.array(grey)
+    for (_, colour, dashed), values in zip(OUTLINES, samples, strict=True):
+        border = _border(np.nan_to_num(values) >= 0.5)
+        pixels[border] = (0, 0, 0)
+        pixels[border & _dashes() if dashed else border] = colour
+    return Image.fromarray(pixels)
+
+
+def _legend(picture: Image.Image) -> None:
+    draw = ImageDraw.Draw(picture)
+    left, top = 8, picture.height - 24
+    for name, colour, dashed in OUTLINES:
+        for start in range(0, 30, 10 if dashed else 1):
+            draw.rectangle(
+                (left + start, top + 7, left + start + (5 if dashed else 1), top + 10), fill=colour
+            )
+        draw.text(
+            (left + 36, top),
+            name,
+            fill=(255, 255, 255),
+            font=_font(17),
+            stroke_width=2,
+            stroke_fill=(0, 0, 0),
+        )
+        left += PANEL + 8  # one entry a panel, beside the letter in its middle

@@ -1,0 +1,1 @@
+"""The numbers of a validation report, section by section; words are in `evaluation.sections`."""

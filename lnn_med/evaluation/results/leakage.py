@@ -1,0 +1,98 @@
+"""Section 3: whether the model has met the analysed cases before."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lnn_med import config
+from lnn_med.evaluation.comparing import ComparedCase, Comparison
+from lnn_med.evaluation.matching import Matched
+from lnn_med.evaluation.predictions import PredictionSet
+from lnn_med.evaluation.protocol import Protocol
+from lnn_med.io.tabular import patients, read_participants
+
+BUNDLES = Path(__file__).parents[2] / "bundles"
+SEEN = ("train", "val", "calibration")  # parts of a bundle's split: learned from, chosen by, calibrated on
+
+
+def leakage_results(
+    comparison: Comparison, matched: Matched, predictions: PredictionSet, protocol: Protocol, folder: Path
+) -> dict[str, Any]:
+    """Cases of this validation among those that the model was made with.
+
+    Compared are case names, patient ids and, where both sides have them, SHA-256 of the scans. A bundle is
+    found by its name and only believed with the weights that made the predictions.
+
+    Raises:
+        ConfigError: the protocol names a training table that cannot be read.
+    """
+    seen = _bundle_cases(predictions.models)
+    sources = [f"split of bundle {name}" for name in sorted({bundle for bundle, _ in seen})]
+    people: set[str] = set()
+    hashes: set[str] = set()
+    if protocol.training_table:
+        rows = read_participants(folder / protocol.training_table)
+        seen[("training table", "train")] = {row["case"] for row in rows}
+        people = set(patients(rows).values())
+        hashes = {row["sha256"].lower() for row in rows if row.get("sha256")}
+        sources.append("training table of the protocol")
+    found: dict[str, list[str]] = {part: [] for part in SEEN}
+    for case in comparison.cases:
+        part = _part_of(case, seen, people, hashes)
+        if part:
+            found[part].append(case.name)
+    inputs = [one.input_sha256 for one in _predicted(matched) if one.input_sha256]
+    return {
+        "sources": sources,
+        "compared": ["case names"]
+        + (["patient ids"] if people else [])
+        + (["SHA-256 of the scans"] if hashes and inputs else []),
+        "found": found,
+        "same_scan_twice": sum(count - 1 for count in Counter(inputs).values()) if inputs else None,
+    }
+
+
+def _bundle_cases(models: Mapping[str, Any]) -> dict[tuple[str, str], set[str]]:
+    """Case names by bundle and part of its split; only bundles whose weights are those that were used."""
+    named = models.get("options", {}).get("bundle") or ()
+    found = {}
+    for bundle in models.get("bundles", ()):
+        places = [BUNDLES / bundle["name"], *(Path(name) for name in named)]
+        for place in places:
+            if _weights_of(place) == bundle["weights_sha256"]:
+                split = config.load_yaml(place / "bundle.yaml").get("split") or {}
+                for part in SEEN:
+                    found[(bundle["name"], part)] = set(map(str, split.get(part, ())))
+                break
+    return {key: names for key, names in found.items() if names}
+
+
+def _weights_of(place: Path) -> str | None:
+    try:
+        lines = (place / "SHA256SUMS").read_text(encoding="ascii").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return None
+    return next((line.split()[0] for line in lines if line.endswith("weights.safetensors")), None)
+
+
+def _part_of(
+    case: ComparedCase, seen: Mapping[tuple[str, str], set[str]], people: set[str], hashes: set[str]
+) -> str | None:
+    """The part of the training data that holds this case, "train" before the others."""
+    prediction = case.pair.prediction
+    names = {case.name, *case.pair.reference.aliases, *(prediction.aliases if prediction else ())}
+    if case.pair.reference.patient in people:
+        return SEEN[0]
+    if prediction and prediction.input_sha256 and prediction.input_sha256.lower() in hashes:
+        return SEEN[0]
+    for part in SEEN:
+        if any(names & cases for (_, own), cases in seen.items() if own == part):
+            return part
+    return None
+
+
+def _predicted(matched: Matched) -> list[Any]:
+    return [pair.prediction for pair in matched.pairs if pair.prediction] + list(matched.extra)

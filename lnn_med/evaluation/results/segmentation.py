@@ -1,0 +1,119 @@
+"""Section 5 and 6: endpoints with their verdicts, and the metrics of each structure."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+from lnn_med.evaluation.comparing import Comparison, both_empty, is_missing
+from lnn_med.evaluation.intervals import median_interval
+from lnn_med.evaluation.metrics import PREDICTION_EMPTY, REFERENCE_EMPTY
+from lnn_med.evaluation.protocol import HIGHER_IS_BETTER, MEAN, Endpoint, Protocol
+from lnn_med.evaluation.results.cases import (
+    METRICS,
+    Column,
+    absent_everywhere,
+    column,
+    structures_of,
+    with_maps,
+    worst_cases,
+)
+from lnn_med.evaluation.results.values import Number, attempt, mean_of, plain, quartiles
+
+MET, NOT_MET, UNDECIDED = "met", "not met", "cannot be decided"
+WORST_SHOWN = 5
+
+
+def endpoint_results(comparison: Comparison, protocol: Protocol) -> list[dict[str, Any]]:
+    """Each endpoint of the protocol: number, threshold, verdict; and again without missing predictions."""
+    return [_endpoint(comparison, protocol, one) for one in protocol.endpoints]
+
+
+def segmentation_results(comparison: Comparison, protocol: Protocol) -> dict[str, Any] | None:
+    """Metrics of each structure and of the mean over structures; None without label maps."""
+    cases = with_maps(comparison)
+    if not cases:
+        return None
+    absent = set(absent_everywhere(comparison))
+    names = structures_of(comparison)
+    return {
+        "tolerance_mm": protocol.tolerance_mm,
+        "n_cases": len(cases),
+        "n_patients": len({case.pair.reference.patient for case in cases}),
+        "n_missing": sum(case.missing for case in cases),
+        "empty_references": [case.name for case in cases if case.empty_reference],
+        "absent_everywhere": sorted(absent),
+        "mean": _structure(comparison, protocol, MEAN),
+        "structures": [_structure(comparison, protocol, name) for name in names if name not in absent],
+        "worst": [case.name for case in worst_cases(comparison, WORST_SHOWN)],
+    }
+
+
+def over_cases(found: Column, protocol: Protocol, statistic: str = "mean") -> Number:
+    """Mean or median over cases with its interval; a median takes one value a patient, the mean of his."""
+    if statistic == "mean":
+        return mean_of(found.values, found.patients, protocol.level, protocol.seed)
+    values = _by_patient(found.values, found.patients)
+    result = attempt(lambda: median_interval(values, protocol.level))
+    return {**result, "n": len(found.values), "n_patients": len(values)}
+
+
+def verdict(number: Number, endpoint: Endpoint) -> str:
+    """Whether the bound (or estimate) that the endpoint names passes its threshold."""
+    higher = HIGHER_IS_BETTER[endpoint.metric]
+    bound = number["estimate"] if endpoint.rule == "estimate" else number["low" if higher else "high"]
+    if bound is None:
+        return UNDECIDED
+    passed = bound >= endpoint.threshold if higher else bound <= endpoint.threshold
+    return MET if passed else NOT_MET
+
+
+def _endpoint(comparison: Comparison, protocol: Protocol, endpoint: Endpoint) -> dict[str, Any]:
+    def over(missing: str) -> Number:
+        found = column(comparison, endpoint.metric, endpoint.structure, missing)
+        return over_cases(found, protocol, endpoint.statistic) | {"without_value": found.without}
+
+    number, other = over(protocol.missing), over("leave_out" if protocol.missing == "worst" else "worst")
+    return {
+        **plain(endpoint),
+        "higher_is_better": HIGHER_IS_BETTER[endpoint.metric],
+        "number": number,
+        "other_rule": other,
+        "missing_rule": protocol.missing,
+        "n_missing": _n_missing(comparison, endpoint.structure),
+        "verdict": verdict(number, endpoint),
+        "other_verdict": verdict(other, endpoint),
+    }
+
+
+def _n_missing(comparison: Comparison, structure: str) -> int:
+    cases = with_maps(comparison)
+    if structure == MEAN:
+        return sum(any(is_missing(one) for one in case.structures.values()) for case in cases)
+    return sum(is_missing(case.structures[structure]) for case in cases)
+
+
+def _structure(comparison: Comparison, protocol: Protocol, name: str) -> dict[str, Any]:
+    measured = [case.structures[name] for case in with_maps(comparison)] if name != MEAN else []
+    tables = {}
+    for key, missing in (("all", "worst"), ("without_missing", "leave_out")):
+        columns = {metric: column(comparison, metric, name, missing) for metric in METRICS}
+        tables[key] = {
+            metric: over_cases(found, protocol) | quartiles(found.values) for metric, found in columns.items()
+        }
+    return {
+        "name": name,
+        "n_missing": _n_missing(comparison, name),
+        "n_both_empty": sum(map(both_empty, measured)),
+        "n_reference_empty": sum(one.metrics.state == REFERENCE_EMPTY for one in measured),
+        "n_prediction_empty": sum(one.metrics.state == PREDICTION_EMPTY for one in measured),
+        **tables,
+    }
+
+
+def _by_patient(values: Sequence[float], patients: Sequence[Hashable]) -> list[float]:
+    """Mean of each patient's values, in the order of their first one."""
+    found: dict[Hashable, list[float]] = {}
+    for value, patient in zip(values, patients, strict=True):
+        found.setdefault(patient, []).append(value)
+    return [sum(own) / len(own) for own in found.values()]

@@ -1,0 +1,1 @@
+"""The report in words: sections of blocks made from the record, the same for HTML and PDF."""

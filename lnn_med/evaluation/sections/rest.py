@@ -1,0 +1,184 @@
+"""Sections 10 to 15: subgroups, robustness, failures, reproducibility, checklists, limits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from lnn_med.evaluation.checklists import Checklist, filled_checklists
+from lnn_med.evaluation.sections.blocks import (
+    Block,
+    Section,
+    facts,
+    figure,
+    heading,
+    interval,
+    missing,
+    percent,
+    several,
+    table,
+    text,
+)
+from lnn_med.evaluation.sections.wording import METRIC_DIGITS, METRIC_NAMES, Record
+
+COLUMN_NAMES = {"field_t": "field strength", "slice_mm": "slice thickness", "diagnosis": "diagnosis or stage"}
+SMALL_STUDY = 20  # patients
+
+
+def subgroups(record: Record) -> Section:
+    """Section 10."""
+    found = record["subgroups"]
+    if found is None:
+        return Section(10, "Subgroups", (missing("no pairs of label maps, so no metric to compare."),))
+    digits = METRIC_DIGITS[found["metric"]]
+    place = "mean of the structures" if found["mean_of_all"] else found["structure"]
+    rows = [
+        [
+            COLUMN_NAMES.get(one["column"], one["column"]),
+            one["group"],
+            one["n_scans"],
+            one["n_patients"],
+            interval(one["estimate"], digits),
+            interval(one["difference"], digits),
+            one["note"],
+        ]
+        for one in found["groups"]
+    ]
+    blocks: list[Block] = []
+    if rows:
+        columns = ("by", "group", "scans", "patients", "mean (interval)", "minus all others (interval)", "")
+        note = (
+            "Missing predictions count by the protocol's rule. Intervals are not adjusted for the "
+            "number of groups."
+        )
+        blocks += [
+            table(f"{METRIC_NAMES[found['metric']]}, {place}", columns, rows, note),
+            figure("subgroups", "Subgroups", "Mean and interval of each group beside the mean of all cases."),
+        ]
+    for name, reason in found["not_measured"].items():
+        blocks.append(missing(f"{COLUMN_NAMES.get(name, name)}: {reason.rstrip('.')}."))
+    return Section(10, "Subgroups", tuple(blocks) or (missing("the protocol names no subgroups."),))
+
+
+def robustness(record: Record) -> Section:
+    """Section 11."""
+    stress = record["stress"]
+    if stress is None:
+        blocks: list[Block] = [
+            missing(
+                "noise, bias field, motion, resampling and orientation; `lnn-med stress` measures them, and "
+                "`stress_result` in the protocol shows them here."
+            )
+        ]
+    else:
+        blocks = [table(stress["title"], stress["columns"], stress["rows"])]
+    repeats = record["repeats"]
+    blocks.append(
+        missing(f"repeat scans; {repeats}.") if isinstance(repeats, str) else text("Repeat scans: section 7.")
+    )
+    return Section(11, "Robustness", tuple(blocks))
+
+
+def failures(record: Record) -> Section:
+    """Section 12."""
+    found = record["failures"]
+    if not found:
+        words = "Every received case was eligible, could be read and has a result."
+        return Section(12, "Failures", (text(words),))
+    rows = [[row["case"], row["code"], row["reason"], row["counted"]] for row in found]
+    title = several(len(found), "case", "cases") + " without a result that counts"
+    return Section(12, "Failures", (table(title, ("case", "code", "reason", "how it was counted"), rows),))
+
+
+def reproducibility(record: Record) -> Section:
+    """Section 13."""
+    found = record["reproducibility"]
+    versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items() if version)
+    blocks = (
+        facts(
+            [
+                ("Command", found["command"]),
+                ("Versions", f"Python {found['python']}, {versions}"),
+                ("Installed packages, SHA-256", found["lock_sha256"]),
+                ("Commit", found["commit"]),
+                ("Hardware", found["hardware"]),
+                (
+                    "Scans, SHA-256 over their hashes",
+                    found["scans_sha256"] or "not known: the predictions are no run",
+                ),
+                ("Predicted label maps, SHA-256", found["predictions_sha256"]),
+                ("References, SHA-256", found["references_sha256"] or "no label maps"),
+                ("This report's numbers, SHA-256 of report.json", record["sha256"]),
+            ]
+        ),
+        text(
+            "The same inputs, program and protocol give the same bytes of report.json and "
+            "report.pdf; neither holds "
+            "the time of this computation."
+        ),
+        missing(
+            "a second run of the device on the same scans; score them again and compare the SHA-256 above."
+        ),
+    )
+    return Section(13, "Reproducibility", blocks)
+
+
+def checklists(record: Record) -> Section:
+    """Section 14."""
+    filled = filled_checklists(record)
+    rows = [[one.name, one.done, len(one.items) - one.done] for one in filled]
+    blocks = [
+        text(
+            "A row is done when its section holds what it asks for; everything else is left to the "
+            "study's authors."
+        ),
+        table("Overview", ("checklist", "rows answered here", "not done"), rows),
+    ]
+    for one in filled:
+        blocks += _checklist(one)
+    return Section(14, "Checklists", tuple(blocks))
+
+
+def limits(record: Record) -> Section:
+    """Section 15."""
+    people, leakage = record["people"], record["leakage"]
+    words = [
+        "Agreement with the reference standard is measured, not truth: errors that both share are invisible.",
+        "Intervals describe other patients of the same kind, from the same sites and scanners.",
+    ]
+    if people["n_patients"] < SMALL_STUDY:
+        words.append(
+            f"Only {several(people['n_patients'], 'patient', 'patients')}: percentile intervals of so "
+            "few are too "
+            "narrow, and no subgroup can be judged."
+        )
+    if not leakage["sources"]:
+        words.append("Whether the model has seen these cases before is not known.")
+    elif leakage["found"]["train"]:
+        words.append("Training cases are among the analysed ones: the numbers are too good.")
+    elif leakage["found"]["val"]:
+        count = len(leakage["found"]["val"])
+        words.append(
+            f"{several(count, 'analysed case was', 'analysed cases were')} used to choose the model: "
+            "the numbers are optimistic."
+        )
+    if people["patients_from"].startswith("the names"):
+        words.append(
+            "Patients are told apart by the names of the cases; two scans of one person may count as "
+            "two people."
+        )
+    if record["protocol"]["primary"] is None:
+        words.append("No endpoint was fixed before the results were seen.")
+    words.append(
+        f"Confidence level {percent(record['protocol']['level'], 1)}; secondary endpoints and "
+        "subgroups are not adjusted for their number."
+    )
+    words.append("Research use only: not a medical device.")
+    return Section(15, "Limits", tuple(text(one) for one in words))
+
+
+def _checklist(one: Checklist) -> list[Block]:
+    rows: list[Mapping[str, Any]] = [
+        {"item": item.item, "asks": item.asks, "section": item.section} for item in one.items
+    ]
+    return [heading(one.name), {"kind": "checklist", "source": f"{one.source}.", "rows": rows}]

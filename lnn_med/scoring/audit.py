@@ -1,0 +1,266 @@
+"""The audit log: who did what to which object and when, as a chain of hashes that shows later changes.
+
+One JSON line an event, only ever appended. `hash` covers the line and `prev_hash`, the hash of the line
+before, so that a line that was edited, removed or inserted breaks the chain at its place. The file of the
+head holds number and hash of the last line, so that lines cut off the end are missed, too. Part 11-like:
+whoever may write both files can write a new chain, so keep the hash that `verify` prints somewhere else.
+"""
+
+from __future__ import annotations
+
+import getpass
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from lnn_med.errors import Code, InputError
+from lnn_med.io.files import write_whole
+from lnn_med.scoring.models import package_version
+
+AUDIT_FILE, HEAD_FILE, LOCK_FILE = "audit.jsonl", "audit.head.json", ".audit.lock"
+GENESIS = "0" * 64  # what the first line has as the hash of its predecessor
+ACTOR_VARIABLE = "LNN_MED_ACTOR"
+RECOVERED = "recover torn line"  # the event that vouches for a line that a stopped machine left unfinished
+TAIL_BYTES = 1 << 16  # lines are shorter
+
+
+@dataclass(frozen=True)
+class Event:
+    """What happened. `object` and `reason` name no patient; hashes: of the object before and after."""
+
+    action: str
+    object: str
+    before_hash: str | None = None
+    after_hash: str | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Line:
+    """An event as it stands in the log."""
+
+    seq: int
+    ts_utc: str
+    actor: str
+    action: str
+    object: str
+    before_hash: str | None
+    after_hash: str | None
+    reason: str
+    software_version: str
+    prev_hash: str
+    hash: str = ""
+
+    def digest(self) -> str:
+        """The hash that the line must have."""
+        content = {name: value for name, value in asdict(self).items() if name != "hash"}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a chain is whole; if not, the first line that breaks it, counted from 1, and how.
+
+    `head` is the hash of the last line of a whole chain: written down elsewhere, it proves the log later.
+    """
+
+    intact: bool
+    lines: int
+    broken_line: int | None = None
+    problem: str | None = None
+    head: str | None = None
+
+
+def record(folder: Path, *events: Event) -> Line:
+    """Append events to the log of a folder, which other processes may do at the same time.
+
+    The actor is the user of the system, or what LNN_MED_ACTOR says.
+
+    Returns:
+        The last line.
+
+    Raises:
+        InputError: E_STORAGE when the log cannot be written.
+        ValueError: no event is given.
+    """
+    if not events:
+        raise ValueError("There is no event to record.")
+    try:
+        with _locked(folder):
+            return _append(folder, events)
+    except OSError as error:
+        raise InputError(Code.STORAGE, f"The audit log cannot be written ({error.strerror}).") from error
+
+
+def verify(folder: Path) -> Verdict:
+    """Walk the chain from its first line.
+
+    Raises:
+        InputError: E_NOTFOUND when the folder holds no audit log.
+    """
+    path = folder / AUDIT_FILE
+    if not path.is_file():
+        raise InputError(Code.NOTFOUND, f"The folder holds no audit log ({AUDIT_FILE}).")
+    with _locked(folder, must_write=False):
+        raw, head = path.read_bytes(), _read_head(folder)
+    return _walk(raw, head)
+
+
+def actor() -> str:
+    """Who works: LNN_MED_ACTOR, or the user of the system."""
+    try:
+        return os.environ.get(ACTOR_VARIABLE) or getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        return f"uid {os.getuid()}" if hasattr(os, "getuid") else "unknown"
+
+
+def object_of(kind: str, sha256: str | None, name: str = "") -> str:
+    """How the log names a scan: by the hash of its bytes, never by a name that may be a patient's."""
+    if sha256:
+        return f"{kind} sha256:{sha256}"
+    return f"{kind} name-sha256:{hashlib.sha256(name.encode(errors='surrogateescape')).hexdigest()}"
+
+
+def _append(folder: Path, events: tuple[Event, ...]) -> Line:
+    path = folder / AUDIT_FILE
+    last, torn, unended = _tail(path)
+    pending = list(events)
+    if torn:
+        fragment = hashlib.sha256(torn).hexdigest()
+        reason = "The machine stopped while a line was written."
+        pending.insert(0, Event(RECOVERED, AUDIT_FILE, before_hash=fragment, reason=reason))
+    seq, previous = (last.seq, last.hash) if last else (0, GENESIS)
+    lines = []
+    for event in pending:
+        seq += 1
+        lines.append(_line(seq, previous, event))
+        previous = lines[-1].hash
+    text = "".join(json.dumps(asdict(line)) + "\n" for line in lines)
+    with path.open("ab", buffering=0) as file:
+        file.write((b"\n" if unended else b"") + text.encode())
+        os.fsync(file.fileno())
+    with write_whole(folder / HEAD_FILE) as head:
+        head.write(json.dumps({"seq": seq, "hash": previous}).encode() + b"\n")
+    return lines[-1]
+
+
+def _line(seq: int, previous: str, event: Event) -> Line:
+    values: dict[str, Any] = {
+        "seq": seq,
+        "ts_utc": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "actor": actor(),
+        **asdict(event),
+        "software_version": package_version(),
+        "prev_hash": previous,
+    }
+    return Line(**values, hash=Line(**values).digest())
+
+
+def _tail(path: Path) -> tuple[Line | None, bytes, bool]:
+    """The last whole line, the bytes of an unfinished one behind it, and whether the file has no line end."""
+    if not path.is_file():
+        return None, b"", False
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - TAIL_BYTES))
+        pieces = file.read().split(b"\n")
+    unended = bool(pieces[-1])
+    whole = _parse(pieces[-1])
+    torn = b"" if whole and whole.hash == whole.digest() else pieces.pop()
+    lines = [line for piece in pieces if (line := _parse(piece)) is not None]
+    return (lines[-1] if lines else None), torn, unended
+
+
+def _walk(raw: bytes, head: dict[str, Any] | None) -> Verdict:
+    pieces = raw.split(b"\n")
+    torn = pieces.pop()
+    seq, previous, last = 0, GENESIS, 0
+    for number, piece in enumerate(pieces, start=1):
+        line = _parse(piece)
+        if line is None:
+            following = _parse(pieces[number]) if number < len(pieces) else None
+            if following and _vouches(following, piece):
+                continue
+            return Verdict(False, len(pieces), number, "it is no line of an audit log (edited or torn)")
+        problem = _problem(line, seq, previous)
+        if problem:
+            return Verdict(False, len(pieces), number, problem)
+        seq, previous, last = line.seq, line.hash, number
+    if torn:
+        return Verdict(False, len(pieces) + 1, len(pieces) + 1, "it has no end (truncated)")
+    if head is None:
+        return Verdict(False, last, last, f"{HEAD_FILE} is missing or unreadable, so lines may be cut off")
+    # A stop between the two writes leaves the head one call behind; it is then somewhere in the chain.
+    if head["seq"] > seq or not _contains(pieces, head):
+        cut = f"line {head['seq']} was the last one, by {HEAD_FILE} (removed at the end)"
+        return Verdict(False, last, last + 1, cut)
+    return Verdict(True, last, head=previous)
+
+
+def _problem(line: Line, seq: int, previous: str) -> str | None:
+    """How a line breaks the chain, or None."""
+    if line.hash != line.digest():
+        return "its content does not match its hash (edited)"
+    if line.seq > seq + 1:
+        return f"its number is {line.seq} and follows {seq} (lines before it were removed)"
+    if line.seq <= seq:
+        return f"its number is {line.seq} and follows {seq} (inserted or repeated)"
+    if line.prev_hash != previous:
+        return "it does not carry the hash of the line before it (that one was replaced or inserted)"
+    return None
+
+
+def _vouches(line: Line, piece: bytes) -> bool:
+    return line.action == RECOVERED and line.before_hash == hashlib.sha256(piece).hexdigest()
+
+
+def _contains(pieces: list[bytes], head: dict[str, Any]) -> bool:
+    lines = (_parse(piece) for piece in reversed(pieces))
+    return any(line is not None and (line.seq, line.hash) == (head["seq"], head["hash"]) for line in lines)
+
+
+def _parse(piece: bytes) -> Line | None:
+    try:
+        values = json.loads(piece)
+        line = Line(**values) if isinstance(values, dict) else None
+    except (ValueError, TypeError):
+        return None
+    if line is None or type(line.seq) is not int:
+        return None
+    return line if all(isinstance(getattr(line, name), str) for name in _TEXTS) else None
+
+
+def _read_head(folder: Path) -> dict[str, Any] | None:
+    try:
+        head = json.loads((folder / HEAD_FILE).read_bytes())
+        return {"seq": int(head["seq"]), "hash": str(head["hash"])}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+@contextmanager
+def _locked(folder: Path, must_write: bool = True) -> Iterator[None]:
+    """Wait for other writers; the system frees the lock of a dead one. A read-only folder has none."""
+    import fcntl
+
+    try:
+        descriptor = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError:
+        if must_write:
+            raise
+        yield
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+_TEXTS = tuple(field.name for field in fields(Line) if field.name not in ("seq", "before_hash", "after_hash"))

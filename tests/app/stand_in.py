@@ -1,0 +1,53 @@
+"""A stand-in for the networks: simple, quick and different on the two sides of the patient."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from lnn_med import geometry
+from lnn_med.errors import Finding, WarningCode
+from lnn_med.prediction import DEPTH, SEGMENTATION, UNCERTAINTY, Prediction, Structure
+from lnn_med.volume import Volume
+from tests.predictions import make_prediction
+
+NAMES = {1: "Hippocampus_L", 2: "Hippocampus_R", 3: "BrainStem"}
+BLOCKS = (11, 13, 15)
+
+
+def stand_in_prediction(volume: Volume, status: str = "review") -> Prediction:
+    """Bright voxels to the patient's left and right of the middle, the less bright ones between."""
+    indices = np.indices(volume.shape).reshape(3, -1).T
+    x = geometry.voxel_to_mm(volume.affine, indices)[:, 0].reshape(volume.shape)
+    middle = geometry.centre_mm(volume.affine, volume.shape)[0]
+    bright = volume.data > 0.75 * volume.data.max()
+    labels = np.where(bright, np.where(x < middle, 1, 2), 0).astype(np.uint8)
+    labels[(volume.data > 0.5 * volume.data.max()) & (abs(x - middle) < 6) & ~bright] = 3
+    depth = np.where(labels > 0, BLOCKS[2], BLOCKS[0]).astype(np.uint8)
+    depth[labels == 3] = BLOCKS[1]
+    entropy = np.where(labels > 0, 0.3, 0.01).astype(np.float32)
+    shares = {int(value): float((depth == value).mean()) for value in np.unique(depth)}
+    made = make_prediction(status)
+    assert volume.source is not None
+    structures = []
+    for index, name in NAMES.items():
+        mm3 = float((labels == index).sum() * volume.voxel_mm3)
+        side = name[-1] if name[-2] == "_" else None
+        edges = (0.9 * mm3, 1.1 * mm3)
+        structures.append(Structure(name, side, "brain-t1", mm3, edges, 0.9, float(BLOCKS[2])))
+    return replace(
+        made,
+        scan=volume,
+        source=volume.source,
+        models=made.models[:1],
+        maps={
+            SEGMENTATION: volume.with_data(labels),
+            DEPTH: volume.with_data(depth),
+            UNCERTAINTY: volume.with_data(entropy),
+        },
+        label_names={SEGMENTATION: NAMES},
+        structures=tuple(structures),
+        compute=replace(made.compute, depth_histogram=shares),
+        findings=(*volume.findings, Finding(WarningCode.RESOLUTION, "A stand-in made this result.")),
+    )
