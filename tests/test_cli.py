@@ -22,7 +22,11 @@ from tests.cli_runner import run
 from tests.phantoms import phantom
 from tests.predictions import CANARY, CANARY_ID, threshold_prediction
 
-COMMANDS = ("demo", "predict", "score", "status", "train", "evaluate", "bundles", "doctor")
+COMMANDS = (
+    *("demo", "predict", "score", "status", "train", "evaluate", "calibrate", "bundles", "doctor"),
+    *("plan-study", "validate", "view"),
+)
+GROUPS = {"audit", "pacs"}
 HEAVY = ("numpy", "torch", "monai", "pydicom", "pandas", "nibabel", "scipy", "PIL", "matplotlib", "sklearn")
 
 
@@ -224,15 +228,15 @@ def test_patient_data_reaches_no_line_and_no_file_name(extra, tmp_path, chosen, 
 def test_each_command_has_help_with_an_example(command, capsys):
     assert run(command, "--help") == 0
     shown = capsys.readouterr().out
-    for words in ("Example", f"lnn-med {command}", "--json", "-v", "Research use only"):
+    json_option = () if command == "view" else ("--json",)  # a server prints nothing for machines
+    for words in ("Example", f"lnn-med {command}", *json_option, "-v", "Research use only"):
         assert words in shown
 
 
 def test_only_commands_that_work_are_listed():
-    assert (
-        tuple(command.name or command.callback.__name__ for command in cli.app.registered_commands)
-        == COMMANDS
-    )
+    commands = [command.name or command.callback.__name__ for command in cli.app.registered_commands]
+    assert sorted(commands) == sorted(COMMANDS)
+    assert {group.name or group.typer_instance.info.name for group in cli.app.registered_groups} == GROUPS
 
 
 def test_help_imports_nothing_heavy_and_answers_at_once():

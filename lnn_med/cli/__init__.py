@@ -9,12 +9,13 @@ from __future__ import annotations
 import sys
 from typing import NoReturn
 
-from lnn_med.cli import learn, machine, measure, pacs, trials, validation, view
+from lnn_med.cli import audit, learn, machine, measure, pacs, trials, validation, view
 from lnn_med.cli.app import app
 from lnn_med.cli.run import run_app
 
 __all__ = [
     "app",
+    "audit",
     "learn",
     "machine",
     "main",

@@ -92,6 +92,6 @@ class OpenVinoExit:
         if agreement < AGREEMENT[self.precision]:
             self.compiled.clear()
             raise ConfigError(
-                f"runtime openvino ({self.precision}) gives {100 * agreement:.2f} % of voxels the label that torch "
-                f"gives; {100 * AGREEMENT[self.precision]:g} % are needed. Use --runtime torch."
+                f"runtime openvino ({self.precision}) gives {100 * agreement:.2f} % of voxels the label that "
+                f"torch gives; {100 * AGREEMENT[self.precision]:g} % are needed. Use --runtime torch."
             )

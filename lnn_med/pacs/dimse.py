@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeAlias
 
 from pydicom.dataset import Dataset
 
@@ -14,7 +14,7 @@ from lnn_med.errors import Code, InputError
 from lnn_med.io.dicom_files import EXPLICIT_LE, IMPLICIT_LE
 from lnn_med.io.dicom_values import silent_pydicom, values
 from lnn_med.pacs.archive import Match, Outgoing, Series, Study, check_complete, counted, listed
-from lnn_med.pacs.guard import Association, Event, Guard, Pool, guard_of
+from lnn_med.pacs.guard import Association, Event, Guard, Pool, message_complete
 from lnn_med.pacs.inbox import MR_CLASSES, SYNTAXES, Arrived, Claim, Inbox
 from lnn_med.pacs.listener import Listener, store
 from lnn_med.pacs.server import client_context
@@ -30,7 +30,9 @@ MAX_CONTEXTS = 128  # PS3.8 section 9.3.2.2: odd numbers of one byte
 STUDY_ANSWERS = ("StudyInstanceUID", "StudyDate")
 SERIES_ANSWERS = ("SeriesInstanceUID", "Modality", "SeriesDescription", "NumberOfSeriesRelatedInstances")
 
-Context = Role = Any  # of pynetdicom, which comes with an extra and is imported where it is used
+# Of pynetdicom, which comes with an extra and is imported where it is used.
+Context: TypeAlias = Any
+Role: TypeAlias = Any
 
 
 class DimseArchive:
@@ -165,7 +167,7 @@ class DimseArchive:
         def opened(event: Event) -> None:
             Guard.attach(event, pool, ANSWER_PDU_BYTES, config.limits.instance_bytes, config.timeout_s)
 
-        handlers: list[Any] = [(evt.EVT_CONN_OPEN, opened), (evt.EVT_DIMSE_RECV, _complete)]
+        handlers: list[Any] = [(evt.EVT_CONN_OPEN, opened), (evt.EVT_DIMSE_RECV, message_complete)]
         if on_store is not None:
             handlers.append((evt.EVT_C_STORE, on_store))
         assert config.host is not None
@@ -250,12 +252,6 @@ def _identifier(level: str, answers: Sequence[str], match: Match) -> Dataset:
     for name, value in match.items():
         setattr(identifier, name, value)
     return identifier
-
-
-def _complete(event: Event) -> None:
-    guard = guard_of(event)
-    if guard is not None:
-        guard.message_complete(type(event.message).__name__ == "C_STORE_RQ")
 
 
 def _value(answer: Dataset, name: str) -> Any:

@@ -10,9 +10,11 @@ import logging
 import threading
 import time
 from collections import deque
-from typing import Any
+from typing import Any, TypeAlias
 
-Association = Event = Any  # of pynetdicom, which comes with an extra and is imported where it is used
+# Of pynetdicom, which comes with an extra and is imported where it is used.
+Association: TypeAlias = Any
+Event: TypeAlias = Any
 
 logger = logging.getLogger(__name__)
 
@@ -133,3 +135,10 @@ class Guard:
 def guard_of(event: Event) -> Guard | None:
     """The guard of the connection an event belongs to."""
     return getattr(event.assoc.dul.socket, "guard", None)
+
+
+def message_complete(event: Event) -> None:
+    """Handler of EVT_DIMSE_RECV: a message is whole."""
+    guard = guard_of(event)
+    if guard is not None:
+        guard.message_complete(type(event.message).__name__ == "C_STORE_RQ")

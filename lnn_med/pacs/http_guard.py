@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import Any
+from typing import Any, TypeAlias
 
 from lnn_med.errors import Code, ConfigError, InputError
 from lnn_med.pacs.settings import PacsConfig
@@ -19,7 +19,9 @@ IMAGE_KINDS = ("multipart/related", "application/dicom")
 READ_BYTES = 1 << 16
 
 
-Session = Response = Any  # of requests, which comes with an extra and is imported where it is used
+# Of requests, which comes with an extra and is imported where it is used.
+Session: TypeAlias = Any
+Response: TypeAlias = Any
 
 
 @cache
@@ -47,9 +49,7 @@ class _Guarding:
             InputError: E_NETWORK for an answer that is not DICOMweb. E_SIZE comes while it is read.
         """
         options["timeout"] = self.settings.timeout_s
-        response = super().send(  # type: ignore[misc]
-            request, *arguments, **options
-        )
+        response = super().send(request, *arguments, **options)  # type: ignore[misc]
         kind = kind_of(response)
         if response.ok and kind not in ("", *JSON_KINDS, *IMAGE_KINDS):
             response.close()

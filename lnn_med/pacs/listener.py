@@ -10,7 +10,7 @@ from typing import Any
 
 from lnn_med.errors import Code, ConfigError, InputError
 from lnn_med.pacs.archive import silence
-from lnn_med.pacs.guard import Association, Event, Guard, Pool, guard_of
+from lnn_med.pacs.guard import Association, Event, Guard, Pool, guard_of, message_complete
 from lnn_med.pacs.inbox import MR_CLASSES, SYNTAXES, Arrived, Claim
 from lnn_med.pacs.server import server_class, server_context
 from lnn_med.pacs.settings import Limits, Listen
@@ -55,7 +55,7 @@ class Listener:
         tls = server_context(self.listen.tls) if self.listen.tls else None
         handlers: list[Any] = [
             (evt.EVT_CONN_OPEN, self._opened),
-            (evt.EVT_DIMSE_RECV, _complete),
+            (evt.EVT_DIMSE_RECV, message_complete),
             (evt.EVT_C_STORE, self._store),
             (evt.EVT_C_ECHO, lambda event: SUCCESS),
             (evt.EVT_REJECTED, _rejected),
@@ -157,12 +157,6 @@ def _application_entity(listen: Listen, our_ae_title: str) -> Any:
     ae.maximum_pdu_size = listen.pdu_bytes
     ae.acse_timeout = ae.network_timeout = ae.dimse_timeout = listen.idle_s
     return ae
-
-
-def _complete(event: Event) -> None:
-    guard = guard_of(event)
-    if guard is not None:
-        guard.message_complete(type(event.message).__name__ == "C_STORE_RQ")
 
 
 def _rejected(event: Event) -> None:

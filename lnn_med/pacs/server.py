@@ -68,7 +68,7 @@ class _Guarding:
         self.listen, self.tls = listen, tls
         self.networks = [ipaddress.ip_network(text) for text in listen.addresses]
         self._starting, self._count_lock = 0, threading.Lock()
-        super().__init__(*arguments, request_handler=self.handler, **options)
+        super().__init__(*arguments, request_handler=self.handler, **options)  # type: ignore[call-arg]
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
         """Whether a connection is taken; False closes it."""
