@@ -88,10 +88,10 @@ def test_oddness_is_the_mahalanobis_distance_over_its_limit() -> None:
     ("before", "oddness", "after"),
     [
         ("pass", None, "pass"),
-        ("pass", 0.99, "pass"),
-        ("pass", 1.5, "review"),
-        ("review", 1.5, "review"),
-        ("pass", 9.0, "fail"),
+        ("pass", 2.4, "pass"),
+        ("pass", 3.2, "review"),
+        ("review", 2.6, "review"),
+        ("pass", 18.0, "fail"),
         ("fail", 0.1, "fail"),
     ],
 )

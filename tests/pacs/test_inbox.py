@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -158,7 +159,12 @@ def test_what_was_claimed_must_be_what_came(inbox: Inbox, tmp_path: Path) -> Non
 
 
 def test_limits_of_image_study_and_disk(tmp_path: Path) -> None:
-    size = len(encoded(image(), tmp_path))
+    numbers = itertools.count(100)  # UIDs of one length, so that all files have one size
+
+    def made() -> bytes:
+        return encoded(image(SOPInstanceUID=f"1.2.3.{next(numbers)}"), tmp_path)
+
+    size = len(made())
     table = [
         (Limits(free_bytes=1, instance_bytes=size - 1), 0, Code.SIZE),
         (Limits(free_bytes=1, instances=2), 2, Code.STORAGE),
@@ -168,10 +174,10 @@ def test_limits_of_image_study_and_disk(tmp_path: Path) -> None:
     for number, (limits, fit, code) in enumerate(table):
         inbox = Inbox(tmp_path / str(number), limits)
         for _ in range(fit):
-            inbox.keep(encoded(image(), tmp_path))
+            inbox.keep(made())
         for _ in range(2):  # a refused one takes no room
             with pytest.raises(InputError) as refusal:
-                inbox.keep(encoded(image(), tmp_path))
+                inbox.keep(made())
             assert refusal.value.code is code
         again = Inbox(tmp_path / str(number), limits)  # a restart counts what is there
         assert again.used_bytes == inbox.used_bytes == fit * size
