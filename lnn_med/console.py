@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 EVALUATION_COLUMNS = ("structure", "Dice", "95 % interval", "NSD", "HD95, mm", "volume error, %")
 RESEARCH_USE = "Research use only: not a medical device."
-QUIET_LOGGERS = ("nibabel.global", "pydicom", "py.warnings")
+QUIET_LOGGERS = ("nibabel.global", "pydicom", "py.warnings", "pynetdicom", "dicomweb_client", "urllib3")
 
 
 def set_up_logging(verbose: bool) -> None:

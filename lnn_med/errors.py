@@ -28,6 +28,7 @@ class Code(str, Enum):
     MIXED = "E_MIXED"
     PATH = "E_PATH"
     UID_CONFLICT = "E_UID_CONFLICT"
+    UID = "E_UID"
     HEADER = "E_HEADER"
     GZIP = "E_GZIP"
     NODATA = "E_NODATA"
@@ -93,6 +94,7 @@ _REMEDIES = {
     Code.GAP: "Export the series again with all its slices.",
     Code.MIXED: "Give one series of one patient, or name it with --series UID.",
     Code.PATH: "Correct the DICOMDIR; it points outside its own folder.",
+    Code.UID: "Ask the sender; a UID is malformed or not the one that was asked for.",
     Code.UID_CONFLICT: "Remove the wrong copy; two different images carry the same SOPInstanceUID.",
     Code.HEADER: "Write the NIfTI file again with a current tool; its header contradicts itself.",
     Code.GZIP: "Compress the file again; its gzip stream is broken or not gzip.",

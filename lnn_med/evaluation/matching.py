@@ -115,7 +115,7 @@ def label_table(
     """
     own = {name: integer for integer, name in predictions.names.items()}
     reference, source = _reference_table(protocol, given, predictions, own, present)
-    offered, source = _offered(protocol, given, predictions, own, reference, source)
+    offered, source = _offered(protocol, predictions, own, reference, source)
     wanted = set(protocol.structures) | set(given)
     for name in sorted(wanted):
         for side, names in (("reference", reference), ("prediction", offered)):
@@ -167,7 +167,6 @@ def _reference_table(
 
 def _offered(
     protocol: Protocol,
-    given: Mapping[str, int],
     predictions: PredictionSet,
     own: Mapping[str, int],
     reference: Mapping[str, int],
@@ -187,11 +186,10 @@ def _offered(
     if set(own) & set(reference):
         return dict(own), f"{source}; predictions: {predictions.table_from}"
     if set(reference.values()) <= set(own.values()):
-        names = {integer: name for name, integer in own.items()}
-        said = ", ".join(f"{integer} is {names[integer]}" for integer in sorted(reference.values()))
-        return dict(
-            reference
-        ), f"{source}; CHECK: {predictions.table_from} has other names ({said}), same integers"
+        theirs = predictions.names
+        said = ", ".join(f"{integer} is {theirs[integer]}" for integer in sorted(reference.values()))
+        said = f"CHECK: {predictions.table_from} has other names ({said}), same integers"
+        return dict(reference), f"{source}; {said}"
     return dict(own), source
 
 

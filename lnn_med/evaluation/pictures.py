@@ -11,6 +11,7 @@ import logging
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from scipy.ndimage import distance_transform_edt
 
@@ -18,7 +19,6 @@ from lnn_med.errors import InputError
 from lnn_med.evaluation.comparing import ComparedCase, Comparison, masks_of
 from lnn_med.evaluation.labels import check_same_grid
 from lnn_med.evaluation.matching import LabelTable
-from lnn_med.evaluation.metrics import Mask
 from lnn_med.geometry import voxel_to_mm
 from lnn_med.io.nifti import read_nifti
 from lnn_med.io.thumbnail import (
@@ -118,7 +118,7 @@ def _visible(scan: Volume, truth: Volume) -> Volume:
     return scan.with_data(np.where(far, np.nan, scan.data).astype(np.float32))
 
 
-def _outlined(grey: Image.Image, samples: Sequence[Mask]) -> Image.Image:
+def _outlined(grey: Image.Image, samples: Sequence[NDArray[np.float32]]) -> Image.Image:
     pixels = np.array(grey)
     for (_, colour, dashed), values in zip(OUTLINES, samples, strict=True):
         border = _border(np.nan_to_num(values) >= 0.5)

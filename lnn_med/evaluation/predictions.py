@@ -25,6 +25,7 @@ RUN, FOLDER, MASKS = "run", "folder", "masks"
 DATASET_JSON = "dataset.json"  # nnU-Net copies it beside its predictions
 MASK_FOLDER = "segmentations"  # TotalSegmentator's, below one folder a case
 NOT_SCORED = "The run has not come to this scan."
+GONE = "The run finished this scan, but its result is gone."
 PROBABILITY_COLUMN = "_probability"
 MAX_TABLE_BYTES = 2**20
 
@@ -117,13 +118,12 @@ def _scored(run: Path, source: Path, scan: Scan, entry: Entry | None) -> Predict
     place = Path(scan.path)
     aliases = [case_of(place.name), name_of_path(scan.path), *reversed(place.parts[:-1])]
     aliases += [scan.series_uid] if scan.series_uid else []
-    known = {"case": scan.case, "aliases": tuple(dict.fromkeys(aliases)), "input_sha256": scan.sha256}
+    known = PredictedCase(scan.case, tuple(dict.fromkeys(aliases)), input_sha256=scan.sha256)
     folder = run / CASES_FOLDER / scan.case
     if done_key(run, scan.case) is None:
-        failed = entry is not None and entry.state == FAILED
-        code = (entry.code if failed and entry else None) or Code.NOTFOUND.value
-        reason = (entry.message if failed and entry else None) or NOT_SCORED
-        return PredictedCase(**known, code=code, reason=reason)
+        if entry is None:
+            return replace(known, code=Code.NOTFOUND.value, reason=NOT_SCORED)
+        return replace(known, code=entry.code or Code.NOTFOUND.value, reason=entry.message or GONE)
     result = json.loads((folder / RESULT).read_bytes())
     tables = json.loads((folder / LABELS).read_bytes())
     maps = tuple(
@@ -133,8 +133,8 @@ def _scored(run: Path, source: Path, scan: Scan, entry: Entry | None) -> Predict
     )
     hidden = any(one["code"] == WarningCode.PHI_PIXELS.value for one in result["warnings"])
     image = source / scan.path if scan.kind == NIFTI and not hidden else None
-    return PredictedCase(
-        **known,
+    return replace(
+        known,
         maps=maps,
         result=result,
         image=image if image is not None and image.is_file() else None,

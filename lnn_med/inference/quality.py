@@ -20,8 +20,9 @@ BRAIN_MISSING_MM3 = 400_000.0  # below, the image is no head or a small part of 
 BRAIN_TOO_LARGE_MM3 = 3_000_000.0  # above, what was found cannot be a brain
 HIPPOCAMPUS_MM3 = (1_200.0, 6_500.0)  # each side, healthy to severe atrophy (HarP manual: 2,300 to 3,120)
 VALIDATED_DICE = 0.80  # weights below it are too weak for their numbers to pass without a look
-# Feature distance over the limit that 97.5 % of unseen IXI heads keep, with brain-t1 0.2.0: OASIS (skull-stripped,
-# another scanner) 1.5 to 2.2; contrast agent and 6.5 mm slices 3.2; axes swapped 6; inverted 18; noise 50.
+# Feature distance over the limit that 97.5 % of unseen IXI heads keep, with brain-t1 0.2.0: OASIS
+# (skull-stripped, another scanner) 1.5 to 2.2; contrast agent and 6.5 mm slices 3.2;
+# axes swapped 6; inverted 18; noise 50.
 UNUSUAL = 2.5  # above: look at it
 ALIEN = 12.0  # above: no T1 scan of a head
 EDGE_SHARE = 0.02  # of brain voxels on the scan's border planes; more means a cut field of view

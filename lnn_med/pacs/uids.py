@@ -9,7 +9,7 @@ from lnn_med.errors import Code, InputError
 
 MAX_LETTERS = 64
 HASH_LETTERS = 16  # 64 bits: two of a million studies share it with a chance of 3 in 10^8
-WRONG_UID = Code.UID_CONFLICT  # the code of every UID that is malformed or not the one asked for
+WRONG_UID = Code.UID  # the code of every UID that is malformed or not the one asked for
 
 # PS3.5 section 9.1: numbers joined by dots, none with a leading zero except 0 itself, 64 letters at most.
 _UID = re.compile(r"(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))*")

@@ -98,15 +98,15 @@ def test_the_same_image_twice_is_kept_once_and_another_under_its_uid_is_refused(
 WRONG = [
     ("a CT image", {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.2"}, Code.FORMAT),
     ("a structured report", {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.88.33"}, Code.FORMAT),
-    ("no class", {"SOPClassUID": None}, Code.UID_CONFLICT),
-    ("no series", {"SeriesInstanceUID": None}, Code.UID_CONFLICT),
-    ("two study UIDs", {"StudyInstanceUID": ["1.2.3", "1.2.4"]}, Code.UID_CONFLICT),
+    ("no class", {"SOPClassUID": None}, Code.UID),
+    ("no series", {"SeriesInstanceUID": None}, Code.UID),
+    ("two study UIDs", {"StudyInstanceUID": ["1.2.3", "1.2.4"]}, Code.UID),
     (
         "a study UID that is 64 good letters and more",
         {"StudyInstanceUID": "1." + "2" * 70},
-        Code.UID_CONFLICT,
+        Code.UID,
     ),
-    ("a path as series UID", {"SeriesInstanceUID": "../../../tmp/x"}, Code.UID_CONFLICT),
+    ("a path as series UID", {"SeriesInstanceUID": "../../../tmp/x"}, Code.UID),
 ]
 
 

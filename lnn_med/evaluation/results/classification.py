@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -90,7 +91,7 @@ def _discrimination(found: Outcomes, protocol: Protocol, wanted: Classification)
         "average_precision": attempt(lambda: average_precision(scores, truth, level)),
         "performance": performance,
         "predictive": [
-            attempt(lambda share=share: threshold_performance(scores, truth, wanted.threshold, share, level))
+            attempt(partial(threshold_performance, scores, truth, wanted.threshold, share, level))
             for share in wanted.prevalence
         ],
         "roc": attempt(lambda: roc_points(scores, truth)),
