@@ -65,9 +65,10 @@ def imports(nodes: Iterator[ast.AST]) -> Iterator[str]:
 
 
 def at_import(tree: ast.AST) -> Iterator[ast.AST]:
-    """Nodes that run when the module is imported: everything outside functions."""
+    """Nodes that run when the module is imported: everything outside functions and TYPE_CHECKING blocks."""
     for node in ast.iter_child_nodes(tree):
-        if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+        typing_only = isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        if not typing_only and not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
             yield node
             yield from at_import(node)
 

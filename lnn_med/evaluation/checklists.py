@@ -66,7 +66,7 @@ def flags_of(record: Mapping[str, Any]) -> frozenset[str]:
         "acquisition": bool({"vendor", "scanner", "field_t"} & set(counts)),
         "sites": len(counts.get("site", ())) > 1,
         "diagnosis": "diagnosis" in counts,
-        "leakage": bool(record["leakage"]["sources"]),
+        "leakage": bool(record["leakage"]["sources"]) and not record["leakage"]["unknown"],
         "device": bool(record["device"]["bundles"]),
         "segmentation": record["segmentation"] is not None,
         "classification": record["classification"] is not None,

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 import yaml
 from numpy.typing import NDArray
 from safetensors import SafetensorError
@@ -84,8 +85,8 @@ class Bundle:
         network = LNN(self.info.network)
         try:
             weights = load_file(self.path / WEIGHTS)
-            if any(value.is_complex() for value in weights.values()):
-                raise ValueError("weights that are no real numbers")
+            if not all(v.is_floating_point() or v.dtype == torch.bool for v in weights.values()):
+                raise ValueError("weights that are neither floating point numbers nor masks")
             network.load_state_dict({name: _loaded(value) for name, value in weights.items()})
         except (SafetensorError, RuntimeError, ValueError) as error:
             raise InputError(
@@ -182,7 +183,10 @@ def _read_calibration(path: Path, info: BundleInfo) -> Calibration:
     if not file.is_file():
         return Calibration()
     try:
-        found = configuration.build(Calibration, json.loads(file.read_bytes()), where="calibration.")
+        content = json.loads(file.read_bytes())
+        if not isinstance(content, dict):
+            raise ValueError("no object of keys and values")
+        found = configuration.build(Calibration, content, where="calibration.")
         if found.temperature and len(found.temperature) != info.network.exits:
             raise ValueError(f"{len(found.temperature)} temperatures for {info.network.exits} exits")
         if not all(0 < value < 100 for value in found.temperature):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -210,3 +211,10 @@ def test_a_second_reader_is_compared_with_the_reference(tmp_path: Path) -> None:
     assert readers["n"] == 3
     first = readers["segmentation"]["structures"][0]["all"]["dsc"]
     assert 0 < first["min"] < first["max"] == 1
+
+
+def test_training_cases_of_weights_that_are_not_installed_are_not_known(tmp_path: Path) -> None:
+    found = study(tmp_path, every())
+    models = {"bundles": [{"name": "brain-t1", "version": "0", "weights_sha256": "0" * 64}]}
+    other = replace(found, predictions=replace(found.predictions, models=models))
+    assert record_of(other, "")["leakage"]["unknown"] == ["brain-t1"]

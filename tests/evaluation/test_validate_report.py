@@ -6,10 +6,12 @@ import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
 from lnn_med.evaluation.checklists import filled_checklists
+from lnn_med.evaluation.results import origin
 from lnn_med.evaluation.validation import REPORT_FILES, validate
 from lnn_med.scoring.runner import score
 from tests.cli_runner import run
@@ -44,6 +46,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def make(place: Path, name: str) -> None:
+    """The commit of a checkout is part of the record; here it must not change between two runs."""
+    with patch.object(origin, "REPOSITORY", place):
+        _make(place, name)
+
+
+def _make(place: Path, name: str) -> None:
     validate(place / "pred", place / "ref", place / name, place / "protocol.yaml", against=place / "other")
 
 

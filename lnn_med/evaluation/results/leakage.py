@@ -30,7 +30,9 @@ def leakage_results(
         ConfigError: the protocol names a training table that cannot be read.
     """
     seen = _bundle_cases(predictions.models)
-    sources = [f"split of bundle {name}" for name in sorted({bundle for bundle, _ in seen})]
+    known = {bundle for bundle, _ in seen}
+    unknown = sorted({one["name"] for one in predictions.models.get("bundles", ())} - known)
+    sources = [f"split of bundle {name}" for name in sorted(known)]
     people: set[str] = set()
     hashes: set[str] = set()
     if protocol.training_table:
@@ -39,6 +41,7 @@ def leakage_results(
         people = set(patients(rows).values())
         hashes = {row["sha256"].lower() for row in rows if row.get("sha256")}
         sources.append("training table of the protocol")
+        unknown = []  # the protocol's list is the answer
     found: dict[str, list[str]] = {part: [] for part in SEEN}
     for case in comparison.cases:
         part = _part_of(case, seen, people, hashes)
@@ -47,6 +50,7 @@ def leakage_results(
     inputs = [one.input_sha256 for one in _predicted(matched) if one.input_sha256]
     return {
         "sources": sources,
+        "unknown": unknown,  # bundles whose training cases nobody can tell
         "compared": ["case names"]
         + (["patient ids"] if people else [])
         + (["SHA-256 of the scans"] if hashes and inputs else []),

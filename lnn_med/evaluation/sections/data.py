@@ -157,13 +157,16 @@ def _leakage(found: Mapping[str, Any], n_cases: int) -> list[Block]:
             f"Compared: {compared}, with {', '.join(found['sources'])}. UIDs and pixel hashes of "
             "the training data are not known unless named."
         )
-        outcome = "caution" if seen["train"] else "none found"
+        outcome = "caution" if seen["train"] else "not known" if found["unknown"] else "none found"
         blocks = [
             verdict(
                 outcome, f"{len(seen['train'])} of {n_cases} analysed cases are known to be training cases."
             ),
             table("Analysed cases that the model has met", ("the model was", "cases", "names"), rows, note),
         ]
+    if found["unknown"]:
+        names = listed(found["unknown"])
+        blocks.append(missing(f"training cases of {names}; no installed bundle has the weights of the run."))
     if found["same_scan_twice"] is not None:
         blocks.append(
             text(f"Scans whose bytes occur twice under different names: {found['same_scan_twice']}.")

@@ -152,9 +152,11 @@ def limits(record: Record) -> Section:
             "few are too "
             "narrow, and no subgroup can be judged."
         )
-    if not leakage["sources"]:
-        words.append("Whether the model has seen these cases before is not known.")
-    elif leakage["found"]["train"]:
+    if not leakage["sources"] or leakage["unknown"]:
+        words.append(
+            "Whether the model has seen these cases before is not known, or not of all its networks."
+        )
+    if leakage["found"]["train"]:
         words.append("Training cases are among the analysed ones: the numbers are too good.")
     elif leakage["found"]["val"]:
         count = len(leakage["found"]["val"])
