@@ -103,23 +103,27 @@ def layer_weights(query: Tensor, keys: Tensor) -> Tensor:
     return scores.softmax(dim=-1)
 
 
-def redundancy(weights: Sequence[Tensor]) -> Tensor:
-    """How much each layer's weights differ from those of the layer before, (layers,); the first has 1.
+def divergences(weights: Sequence[Tensor]) -> Tensor:
+    """How far each layer's weights are from those of the layer before, (layers,); infinite for the first.
 
-    Symmetric Kullback-Leibler divergence r on the layers both can see, mean over batch and heads, as
-    1 - exp(-r): 0 means that the question was asked before.
+    Symmetric Kullback-Leibler divergence on the layers both can see, mean over batch and heads.
 
     Args:
         weights: of each layer (B, heads, 1), (B, heads, 2), ...
     """
-    found = [torch.ones(())]
+    found = [torch.tensor(math.inf)]
     for number in range(1, len(weights)):
         before = weights[number - 1].double()
         now = weights[number][..., : before.shape[-1]].double()
         now = now / now.sum(dim=-1, keepdim=True)
         divergence = 0.5 * ((now - before) * (now.log() - before.log())).sum(dim=-1)
-        found.append(1 - torch.exp(-divergence.mean()).float().cpu())
+        found.append(divergence.mean().float().cpu())
     return torch.stack(found)
+
+
+def redundancy(divergence: Tensor) -> Tensor:
+    """Divergences as scores 1 - exp(-d) from 0 to 1: 0 means that the question was asked before."""
+    return 1 - torch.exp(-divergence)
 
 
 @dataclass(frozen=True)
@@ -203,7 +207,7 @@ class SkipSchedule:
         for stage, skipper in zip(self.stages, self.skippers, strict=True):
             if not stage.probing:
                 continue
-            mask = skipper.update(mean_over_processes(redundancy(stage.weights)))
+            mask = skipper.update(redundancy(mean_over_processes(divergences(stage.weights))))
             stage.skipped.copy_(mask)
             stage.probing, stage.weights = False, []
 

@@ -13,6 +13,7 @@ from lnn_med.models.layer_attention import (
     RetrievalSkipper,
     SkipConfig,
     SkipSchedule,
+    divergences,
     layer_weights,
     map_to_target,
     redundancy,
@@ -86,18 +87,18 @@ def test_scores_do_not_change_when_a_constant_is_added_to_a_layers_logits() -> N
     generator = torch.Generator().manual_seed(0)
     logits = [torch.randn(3, 2, n, generator=generator) for n in range(1, 6)]
     moved = [each + 7.0 * n for n, each in enumerate(logits)]
-    before, after = (redundancy([each.softmax(-1) for each in them]) for them in (logits, moved))
+    before, after = (redundancy(divergences([each.softmax(-1) for each in them])) for them in (logits, moved))
     torch.testing.assert_close(after, before, atol=1e-5, rtol=0)
 
 
 def test_the_same_question_asked_again_has_score_zero_and_another_has_not() -> None:
     shared = torch.tensor([1.0, 2.0, 0.5])
     same = [shared[:n].softmax(-1).expand(1, 1, -1) for n in (1, 2, 3)]
-    assert float(redundancy(same)[2]) == pytest.approx(0, abs=1e-6)
+    assert float(redundancy(divergences(same))[2]) == pytest.approx(0, abs=1e-6)
     other = [*same[:2], torch.tensor([3.0, -3.0, 0.0]).softmax(-1).expand(1, 1, -1)]
     a, b = same[1][0, 0], other[2][0, 0, :2] / other[2][0, 0, :2].sum()
     divergence = 0.5 * float((a * (a / b).log()).sum() + (b * (b / a).log()).sum())
-    assert float(redundancy(other)[2]) == pytest.approx(1 - np.exp(-divergence), rel=1e-5)
+    assert float(redundancy(divergences(other))[2]) == pytest.approx(1 - np.exp(-divergence), rel=1e-5)
 
 
 @pytest.mark.parametrize(("alpha", "beta"), [(2.0, 5.0), (8.0, 1.5), (0.8, 0.8), (30.0, 60.0)])
