@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from lnn_med.errors import ConfigError
 from lnn_med.scoring.models import BundledModels, Models
@@ -25,7 +26,7 @@ class Settings:
     models: Models = field(default_factory=BundledModels)
     runs: Path | None = None
     access: Path | None = None
-    secrets: Mapping[str, object] | None = None  # [auth] of st.login, for oidc
+    secrets: Mapping[str, Any] | None = None  # [auth] of st.login, for oidc
     workers: int = 1  # each holds the networks in memory (about 1 GB)
     waiting: int = 12  # jobs in the queue, all users together
     waiting_of_one: int = 4

@@ -51,11 +51,12 @@ def _switcher(case: Case) -> None:
         return
     left, right = st.columns(2)
     names = {one.token: f"{at}. {one.name}" for at, one in enumerate(others, start=1)}
-    chosen = left.selectbox("Result", list(names), index=list(names).index(case.token), format_func=names.get)
+    tokens = list(names)
+    chosen = left.selectbox("Result", tokens, index=tokens.index(case.token), format_func=names.__getitem__)
     if chosen != case.token:
         look_at(next(one for one in others if one.token == chosen))
         st.rerun()
-    rest = ["", *(token for token in names if token != case.token)]
+    rest = ["", *(token for token in tokens if token != case.token)]
     right.selectbox(
         "Beside it, at the same place",
         rest,

@@ -99,9 +99,10 @@ def _agreement(ms: _MeanSquares, level: float) -> Estimate:
     above = fdtri(n - 1, freedom, (1 + level) / 2)
     below = fdtri(freedom, n - 1, (1 + level) / 2)
     low = n * (ms.subjects - above * ms.error) / (above * rest + n * ms.subjects)
-    low = max(float(low), -1 / (k - 1))  # the smallest that k raters can have
     high = n * (below * ms.subjects - ms.error) / (rest + n * below * ms.subjects)
-    return Estimate(float(icc), low, float(high), level, n, SATTERTHWAITE)
+    smallest = -1 / (k - 1)  # that k raters can have; the formulas of a few subjects run below it
+    icc, low, high = (max(float(value), smallest) for value in (icc, low, high))
+    return Estimate(icc, low, high, level, n, SATTERTHWAITE)
 
 
 def _consistency(ms: _MeanSquares, level: float) -> Estimate:

@@ -66,11 +66,8 @@ def rows_of(record: Mapping[str, Any]) -> list[Row]:
     derived = record["derived"]
     if "hippocampus_fine_left_mm3" in derived:
         fine = next(row.bundle for row in rows if row.name.startswith(f"{FIRST}_"))
-        both: dict[str | None, Cell] = {
-            side: _plain(derived[f"hippocampus_fine_{word}_mm3"], icv)
-            for side, word in zip(SIDES, ("left", "right"), strict=True)
-        }
-        rows.append(_row(FIRST, fine, both, icv))
+        left, right = (_plain(derived[f"hippocampus_fine_{word}_mm3"], icv) for word in ("left", "right"))
+        rows.append(_row(FIRST, fine, {SIDES[0]: left, SIDES[1]: right}, icv))
     return rows
 
 

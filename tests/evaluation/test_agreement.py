@@ -288,6 +288,8 @@ def test_intraclass_correlation_refuses_what_has_none() -> None:
     small = intraclass_correlation([[1, 2], [4, 3]])
     assert small.agreement.estimate == pytest.approx(3 / 4)  # MSR 4, MSC 0, MSE 1
     assert small.consistency.estimate == pytest.approx(3 / 5)
+    below = intraclass_correlation([[1, 2], [2, 1.1], [1.4, 1.5]])  # the formula gives less than -1
+    assert (below.agreement.estimate, below.agreement.low) == (-1.0, -1.0)
     only_error = intraclass_correlation([[1, 2], [2, 1]])
     assert (only_error.agreement.estimate, only_error.consistency.estimate) == (None, -1.0)
     assert -1 <= small.agreement.low <= small.agreement.estimate <= small.agreement.high <= 1

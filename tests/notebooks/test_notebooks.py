@@ -22,7 +22,10 @@ def test_notebook_starts_with_its_title_and_says_what_it_is_for(script: Path) ->
 
 @pytest.mark.slow
 @pytest.mark.parametrize("script", NOTEBOOKS, ids=lambda path: path.stem)
-def test_notebook_runs_and_shows_pictures(script: Path, shipped_bundles: Path, tmp_path: Path) -> None:
+def test_notebook_runs_and_shows_pictures(
+    script: Path, shipped_bundles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MPLBACKEND", raising=False)  # importing Streamlit sets it, for the kernel too
     notebook = jupytext.read(script)
     client = nbclient.NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(tmp_path)}})
     client.execute()
