@@ -236,6 +236,12 @@ class LNN(nn.Module):
         self.register_buffer("temperature", torch.ones(config.exits))
         self.to(memory_format=ChannelsLast)  # type: ignore[call-overload]
 
+    def fuse(self) -> LNN:
+        """Compile trunk and fine stages in place (`torch.compile`), for training: shapes stay the same."""
+        self.trunk.compile()
+        self.fine.compile()
+        return self
+
     def cast(self, dtype: torch.dtype) -> LNN:
         """Convert to another floating point type in place; gates and temperatures stay as they are."""
         for part in (self.trunk, self.exit, self.fine):
@@ -247,15 +253,23 @@ class LNN(nn.Module):
         """Input sizes must be multiples of this many voxels."""
         return self.config.multiple
 
-    def see(self, image: Tensor, spacing_ratio: Tensor | None = None) -> TrunkOutput:
-        """Run trunk and gates on (B, in, X, Y, Z); gates do not send gradients into the trunk.
+    def features(self, image: Tensor) -> Tensor:
+        """Run the trunk: (B, in, X, Y, Z) -> (B, C, X/2, Y/2, Z/2).
 
         Raises:
             ValueError: size not a multiple of `multiple`.
         """
         if any(size % self.multiple for size in image.shape[2:]):
             raise ValueError(f"Input {tuple(image.shape[2:])} must be multiples of {self.multiple} voxels.")
-        features = self.trunk(image.contiguous(memory_format=ChannelsLast))
+        return self.trunk(image.contiguous(memory_format=ChannelsLast))  # type: ignore[no-any-return]
+
+    def see(self, image: Tensor, spacing_ratio: Tensor | None = None) -> TrunkOutput:
+        """Run trunk and gates on (B, in, X, Y, Z); gates do not send gradients into the trunk.
+
+        Raises:
+            ValueError: size not a multiple of `multiple`.
+        """
+        features = self.features(image)
         with torch.no_grad():
             coarse = self.exit_at(features, (0, 0, 0))
             entropy = block_entropy(coarse / self.temperature[0])

@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 
 from lnn_med.errors import ConfigError
 from lnn_med.evaluation.dataset import EvaluationCase, select_cases
-from lnn_med.evaluation.labels import check_same_grid, group, read_reference
+from lnn_med.evaluation.labels import check_same_grid, group, read_reference, without_skull
 from lnn_med.inference.bundle import Bundle, load_bundle, save_calibration
 from lnn_med.inference.calibration import Calibration
 from lnn_med.inference.head import Segmented, segment_head, spacing_ratio
 from lnn_med.inference.hippocampus import segment_crop
 from lnn_med.inference.model_space import into_model_space
 from lnn_med.inference.predict import HEAD, job_of
+from lnn_med.inference.quality import doubt
 from lnn_med.inference.runtime import Engine, RuntimeConfig, has_bf16
 from lnn_med.io.nifti import read_nifti
 from lnn_med.training.calibration_fit import (
@@ -30,6 +31,7 @@ from lnn_med.training.calibration_fit import (
     fit_temperatures,
     reliability,
     usual_input,
+    usual_limit,
     volume_calibration,
 )
 from lnn_med.transforms.augment import dilate
@@ -64,7 +66,8 @@ def calibrate(
 
     Temperature (Guo 2017) minimises the NLL of each exit around the labels. Volume intervals are split
     conformal (Lei 2018) on |log of measured over true volume| in units of the uncertain share. Unusual input
-    is told by the Mahalanobis distance of trunk features (Lee 2018) from those of the training cases.
+    is told by the Mahalanobis distance of trunk features (Lee 2018) from those of the training cases; for
+    heads also from those of the same cases without skull.
     Everything that is reported is cross-fitted: judged on cases that did not take part in the fit.
 
     Args:
@@ -85,25 +88,34 @@ def calibrate(
     data = _data(model, dataset)
     if out is not None and out.exists() and any(out.iterdir()):
         raise ConfigError(f"{out.name} is not empty; name a new folder for the calibrated copy.")
-    steps = _Steps(2 * len(data.unseen) + len(data.trained), progress)
+    head = job_of(model.info.labels) == HEAD
+    variants = (False, True) if head else (False,)  # with and without skull
+    steps = _Steps((1 + len(variants)) * len(data.unseen) + len(variants) * len(data.trained), progress)
     samples = [_sample(case, model, steps) for case in data.unseen]
     temperature = fit_temperatures(samples)
     engine = Engine(
         replace(model, calibration=Calibration(temperature=temperature)), RuntimeConfig(device="cpu")
     )
-    cases = [_measure(case, engine, steps) for case in data.unseen]
-    names = {label.index: label.name for label in model.info.labels}
-    volumes = {name: volume_calibration(cases, index, coverage) for index, name in names.items()}
     quick = Engine(engine.bundle, RuntimeConfig(depth=1, device="cpu"))  # the trunk alone
-    trained = np.stack([_summary(case, quick, steps) for case in data.trained])
+    measured = [[_measure(case, engine, steps, bare) for case in data.unseen] for bare in variants]
+    names = {label.index: label.name for label in model.info.labels}
+    usual = [
+        usual_input(
+            np.stack([_summary(case, quick, steps, bare) for case in data.trained]),
+            np.stack([case.summary for case in cases]),
+        )
+        for bare, cases in zip(variants, measured, strict=True)
+    ]
     fitted = Calibration(
         date=(today or datetime.now(UTC).date()).isoformat(),
         splits=SPLITS,
         cases=len(data.unseen),
         temperature=temperature,
         coverage=coverage,
-        volumes=volumes,
-        usual=usual_input(trained, np.stack([case.summary for case in cases])),
+        volumes={name: volume_calibration(measured[0], index, coverage) for index, name in names.items()},
+        usual=usual[0],
+        usual_stripped=usual[1] if head else None,
+        usual_doubt=usual_limit([case.doubt for cases in measured for case in cases]),
         measured=reliability(samples) | {"region": REGION},
     )
     return save_calibration(_target(model, out), fitted)
@@ -129,8 +141,8 @@ def _sample(case: EvaluationCase, model: Bundle, steps: _Steps) -> Sample:
     return Sample(torch.stack(logits), labels.flatten()[chosen])
 
 
-def _measure(case: EvaluationCase, engine: Engine, steps: _Steps) -> Measured:
-    volume, reference = _read(case)
+def _measure(case: EvaluationCase, engine: Engine, steps: _Steps, bare: bool) -> Measured:
+    volume, reference = _read(case, bare)
     answer = _segmented(volume, engine)
     classes = 1 + len(engine.bundle.info.labels)
     truth = group(reference.data, engine.bundle.info.labels)
@@ -139,12 +151,18 @@ def _measure(case: EvaluationCase, engine: Engine, steps: _Steps) -> Measured:
         np.bincount(each.ravel(), minlength=classes).astype(np.float64) for each in (answer.labels, truth)
     )
     voxel_mm3 = float(volume.voxel_mm3)
-    return Measured(found * voxel_mm3, answer.spread_mm3, true * voxel_mm3, answer.run.summary)
+    return Measured(
+        found * voxel_mm3,
+        answer.spread_mm3,
+        true * voxel_mm3,
+        answer.run.summary,
+        doubt(answer.labels, answer.entropy),
+    )
 
 
-def _summary(case: EvaluationCase, engine: Engine, steps: _Steps) -> NDArray[np.float32]:
+def _summary(case: EvaluationCase, engine: Engine, steps: _Steps, bare: bool) -> NDArray[np.float32]:
     """Summary of the trunk's features."""
-    volume = read_nifti(case.image)
+    volume, _ = _read(case, bare)
     space = engine.bundle.info.space
     seen = into_model_space(volume, space)
     steps.advance()
@@ -157,10 +175,11 @@ def _segmented(volume: Volume, engine: Engine) -> Segmented:
     return segment_crop(volume, engine)[0].segmented
 
 
-def _read(case: EvaluationCase) -> tuple[Volume, Volume]:
+def _read(case: EvaluationCase, bare: bool = False) -> tuple[Volume, Volume]:
+    """Scan and reference; `bare`: with the skull removed."""
     volume, reference = read_nifti(case.image), read_reference(case.reference)
     check_same_grid(reference, volume)
-    return volume, reference
+    return without_skull(volume, reference) if bare else volume, reference
 
 
 def _data(model: Bundle, dataset: Path) -> _Data:

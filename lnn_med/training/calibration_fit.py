@@ -29,6 +29,7 @@ from lnn_med.inference.calibration import (
 )
 
 FOLDS = 5  # of the cross-fitting
+FEW = 1.1  # times the largest value, where there are too few cases for the quantile
 USUAL = 0.975  # share of unseen good scans that should count as usual
 
 
@@ -40,12 +41,13 @@ class Sample(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """Volumes of one case, each (classes,) in mm³, and the summary (F,) of its trunk features."""
+    """Volumes of one case, each (classes,) in mm³, the summary (F,) of its trunk features, and its doubt."""
 
     volume: NDArray[np.float64]
     spread: NDArray[np.float64]
     reference: NDArray[np.float64]
     summary: NDArray[np.float32]
+    doubt: float = 0.0
 
 
 def fit_temperatures(samples: Sequence[Sample]) -> tuple[float, ...]:
@@ -135,9 +137,13 @@ def usual_input(trained: NDArray[np.float32], unseen: NDArray[np.float32]) -> Us
         tuple(tuple(float(f"{value:.6g}") for value in row) for row in fit.precision_),
         limit=1.0,
     )
-    distances = np.array([usual.oddness(summary) for summary in unseen])
-    limit = conformal_quantile(distances, USUAL)
-    return replace(usual, limit=round(float(distances.max() * 1.1) if limit is None else limit, 4))
+    return replace(usual, limit=usual_limit([usual.oddness(summary) for summary in unseen]))
+
+
+def usual_limit(values: Sequence[float]) -> float:
+    """What a share USUAL of further cases stays within; with too few cases somewhat above the largest."""
+    limit = conformal_quantile(np.array(values), USUAL)
+    return round(max(values) * FEW if limit is None else limit, 4)
 
 
 def _summed(counts: Sequence[CalibrationCounts]) -> CalibrationCounts:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -26,7 +27,7 @@ from lnn_med.models.layer_attention import SkipSchedule
 from lnn_med.models.lnn import LNN
 from lnn_med.training.card import model_card
 from lnn_med.training.datasets import Item, Variants, case_names, collate, load_cases, split_cases
-from lnn_med.training.losses import class_weights, network_loss
+from lnn_med.training.losses import Terms, class_weights, network_loss
 from lnn_med.training.run_config import RunConfig, read_run_config
 from lnn_med.training.schedule import Average, learning_rate, make_optimizers, set_rate
 from lnn_med.training.validate import validate
@@ -353,6 +354,10 @@ class _Loss(nn.Module):
         self.network, self.config = network, config
         self.register_buffer("class_weights", weights, persistent=False)
         self.bf16 = config.bf16 and has_bf16(weights.device)
+        self.terms = Terms()
+        if config.compile and _can_compile(weights.device):
+            network.fuse()
+            self.terms = Terms.compiled()
 
     def forward(
         self, image: Tensor, labels: Tensor, ratio: Tensor, seeds: Tensor, coarse: bool, gates: bool
@@ -369,12 +374,20 @@ class _Loss(nn.Module):
                 self.config.loss,
                 coarse,
                 gates,
+                self.terms,
             )
 
 
 def asdict_split(split: Any) -> dict[str, list[str]]:
     """Case names of each part."""
     return dict(split._asdict())
+
+
+def _can_compile(device: torch.device) -> bool:
+    if device.type == "cuda" or shutil.which(os.environ.get("CXX", "g++")):
+        return True
+    logger.warning("compile: no C++ compiler (g++, or CXX) here; training takes up to twice as long")
+    return False
 
 
 def _one_thread(_: int) -> None:
@@ -392,7 +405,7 @@ def _strip(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def _without_pace(values: dict[str, Any]) -> dict[str, Any]:
-    """Configuration without what may change when a run goes on: time, workers, note, path of the data."""
-    pace = ("minutes", "workers", "checkpoint_minutes", "validate_every", "note")
+    """Configuration without what may change when a run goes on: pace, note, path of the data."""
+    pace = ("minutes", "workers", "compile", "checkpoint_minutes", "validate_every", "note")
     kept = {k: v for k, v in values.items() if k not in pace}
     return {**kept, "data": {k: v for k, v in kept["data"].items() if k != "root"}}

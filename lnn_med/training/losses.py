@@ -6,7 +6,9 @@ classes on sampled blocks both hurt, so Dice is computed here over the classes t
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -51,14 +53,14 @@ def cross_entropy_and_dice(logits: Tensor, target: Tensor, weights: Tensor, smoo
     if smoothing:
         entropy = (1 - smoothing) * entropy - smoothing * log_p.mean()
     p = log_p.exp()
-    hit = torch.zeros_like(p[0]).index_add(0, truth, p.gather(1, truth[:, None])[:, 0])
-    count = torch.bincount(truth, minlength=p.shape[1]).to(p.dtype)
+    right = p.gather(1, truth[:, None])[:, 0]
+    hit = torch.zeros_like(p[0]).index_add(0, truth, right)
+    count = torch.zeros_like(p[0]).index_add(0, truth, torch.ones_like(right))
     dice = (2 * hit + 1e-5) / (p.sum(dim=0) + count + 1e-5)
-    present = count > 0
-    present[0] = False  # background is left to cross-entropy
-    if not present.any():
-        return entropy
-    return entropy + 1 - dice[present].mean()
+    present = (count > 0).to(p.dtype)
+    present = torch.cat([torch.zeros_like(present[:1]), present[1:]])  # background: cross-entropy alone
+    missed = 1 - (dice * present).sum() / present.sum().clamp(min=1)
+    return entropy + missed * present.amax()
 
 
 def class_weights(frequency: Tensor, power: float) -> Tensor:
@@ -72,6 +74,18 @@ def distillation(student: Tensor, teacher: Tensor) -> Tensor:
     log_student = student.float().log_softmax(dim=1)
     log_teacher = teacher.detach().float().log_softmax(dim=1)
     return (log_teacher.exp() * (log_teacher - log_student)).sum(dim=1).mean()
+
+
+class Terms(NamedTuple):
+    """The two functions whose passes over (voxels, classes) cost as much as a stage."""
+
+    answer: Callable[[Tensor, Tensor, Tensor, float], Tensor] = cross_entropy_and_dice
+    agreement: Callable[[Tensor, Tensor], Tensor] = distillation
+
+    @classmethod
+    def compiled(cls) -> Terms:
+        """The same, each fused by `torch.compile`."""
+        return cls(torch.compile(cross_entropy_and_dice), torch.compile(distillation))
 
 
 def gate_loss(
@@ -161,6 +175,7 @@ def network_loss(
     config: LossConfig,
     coarse: bool,
     gates: bool = True,
+    terms: Terms = Terms(),
 ) -> tuple[Tensor, dict[str, float]]:
     """Loss of a batch (mean over its cases) and its parts for the log.
 
@@ -169,18 +184,19 @@ def network_loss(
     Exit 1 is trained on the whole window at one of the eight voxels below each trunk voxel, drawn anew each
     step: an unbiased eighth of the cost. Fine stages are trained on sampled blocks.
     """
-    seen = network.see(image, spacing_ratio)
-    parts: dict[str, float] = {}
+    learn_gates = gates and not coarse
+    seen = network.see(image, spacing_ratio) if learn_gates else None
+    features = network.features(image) if seen is None else seen.features
     total = image.new_zeros(())
     cases = range(image.shape[0])
     for n in cases:
         corner = (int(seeds[n]) & 1, int(seeds[n]) >> 1 & 1, int(seeds[n]) >> 2 & 1)
-        logits = network.exit_at(seen.features[n : n + 1], corner)
+        logits = network.exit_at(features[n : n + 1], corner)
         target = labels[n : n + 1, corner[0] :: 2, corner[1] :: 2, corner[2] :: 2]
-        total = total + cross_entropy_and_dice(logits, target, weights, config.label_smoothing)
-    parts["exit_1"] = float(total.detach()) / len(cases)
+        total = total + terms.answer(logits, target, weights, config.label_smoothing)
+    parts = {"exit_1": float(total.detach()) / len(cases)}
     if not coarse:
-        fine, fine_parts = _fine_loss(network, image, labels, seen, seeds, weights, config, gates)
+        fine, fine_parts = _fine_loss(network, image, labels, features, seeds, weights, config, terms, seen)
         total = total + fine
         parts |= fine_parts
     return total / len(cases), parts
@@ -190,32 +206,33 @@ def _fine_loss(
     network: LNN,
     image: Tensor,
     labels: Tensor,
-    seen: TrunkOutput,
+    features: Tensor,
     seeds: Tensor,
     weights: Tensor,
     config: LossConfig,
-    gates: bool,
+    terms: Terms,
+    seen: TrunkOutput | None,
 ) -> tuple[Tensor, dict[str, float]]:
+    """Loss of the fine stages on sampled boxes, summed over cases; with `seen`, of the gates as well."""
     size, stages, cases = network.config.block_size, len(network.config.fine_blocks), image.shape[0]
     shape = config.box or (size, size, size)
     corners = (
         sample_box(labels, shape, seeds) if config.box else sample_blocks(labels, size, config.blocks, seeds)
     )
-    exits = network.exits_of_boxes(image, seen.features, corners, shape, stages)
+    exits = network.exits_of_boxes(image, features, corners, shape, stages)
     target = gather(labels[:, None], corners, shape)[:, 0]
-    owner = torch.tensor([corner[0] for corner in corners], device=image.device)
+    boxes = [sum(corner[0] == n for corner in corners) for n in range(cases)]  # case after case
     parts: dict[str, float] = {}
     total = image.new_zeros(())
-    for n in range(cases):
-        mine = owner == n
+    for truth, *mine in zip(target.split(boxes), *(logits.split(boxes) for logits in exits), strict=True):
         for number in range(1, stages + 1):
-            loss = cross_entropy_and_dice(exits[number][mine], target[mine], weights, config.label_smoothing)
+            loss = terms.answer(mine[number], truth, weights, config.label_smoothing)
             name = f"exit_{number + 1}"
             parts[name] = parts.get(name, 0.0) + float(loss.detach()) / cases
             total = total + loss
-        for early in exits[:-1]:
-            total = total + config.distill * distillation(early[mine], exits[-1][mine])
-    if not gates:
+        for early in mine[:-1]:
+            total = total + config.distill * terms.agreement(early, mine[-1])
+    if seen is None:
         return total, parts
     gains, sampled = _block_losses(exits, target, corners, seen.block_gate, size)
     costs = network.costs(tuple(image.shape[2:]))

@@ -38,6 +38,7 @@ class RunConfig:
     init: str = ""  # "bundle:NAME" starts from shipped weights
     only: str = ""  # "gates": all else stays as it is, gates are learnt anew
     bf16: bool = True  # where the device has it
+    compile: bool = False  # `torch.compile`; on CPU it needs a C++ compiler and two minutes to begin
     seed: int = 1
     workers: int = 1  # processes that prepare variants
     validate_every: int = 1000  # steps
@@ -55,6 +56,8 @@ class RunConfig:
             raise ValueError(
                 f"network.classes is {self.network.classes}; labels and background are {len(self.labels) + 1}"
             )
+        if self.compile and (self.network.layer_attention or self.network.reversible):
+            raise ValueError("compile works without layer attention and without reversible stages")
         step, box = self.network.multiple, self.loss.box
         if any(size % step for size in self.window):
             raise ValueError(f"window is {self.window}; the network needs multiples of {step} voxels")

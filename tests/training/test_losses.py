@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -11,6 +12,7 @@ from torch import Tensor
 from lnn_med.models.lnn import LNN, LNNConfig
 from lnn_med.training.losses import (
     LossConfig,
+    Terms,
     class_weights,
     cross_entropy_and_dice,
     distillation,
@@ -206,3 +208,20 @@ def test_the_log_has_a_loss_for_each_exit() -> None:
     assert parts["active"] == 1.0  # a new network begins with all gates open
     _, coarse = network_loss(LNN(TINY), *batch(), EQUAL, LossConfig(blocks=4), coarse=True)
     assert set(coarse) == {"exit_1"}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
+def test_compiled_network_and_terms_give_the_same_loss_and_gradient() -> None:
+    torch.manual_seed(0)
+    network, fused = LNN(TINY), LNN(TINY)
+    fused.load_state_dict(network.state_dict())
+    config = LossConfig(box=(12, 16, 14))
+    loss, _ = network_loss(network, *batch(), EQUAL, config, coarse=False)
+    same, _ = network_loss(fused.fuse(), *batch(), EQUAL, config, coarse=False, terms=Terms.compiled())
+    torch.testing.assert_close(same, loss)
+    loss.backward()
+    same.backward()
+    assert list(fused.state_dict()) == list(network.state_dict())
+    for (name, one), two in zip(network.named_parameters(), fused.parameters(), strict=True):
+        torch.testing.assert_close(two.grad, one.grad, atol=1e-5, rtol=1e-3, msg=name)
