@@ -57,7 +57,14 @@ class Calibration:
     coverage: float = 0.9  # of volume intervals
     volumes: Mapping[str, VolumeCalibration] = field(default_factory=dict)
     usual: UsualInput | None = None
+    usual_stripped: UsualInput | None = None  # the same of scans whose skull was removed
+    usual_doubt: float | None = None  # mean entropy within the labels that good unseen scans stay within
     measured: Mapping[str, Any] = field(default_factory=dict)  # ECE before and after, reliability diagram
+
+    def oddness(self, summary: NDArray[np.float32]) -> float | None:
+        """How unlike training scans, with or without skull, a scan looks; None when nothing is known."""
+        known = [usual.oddness(summary) for usual in (self.usual, self.usual_stripped) if usual is not None]
+        return min(known, default=None)
 
     def interval_mm3(self, name: str, volume_mm3: float, spread_mm3: float) -> tuple[float, float] | None:
         """Interval of a structure's volume; None where it was not calibrated or nothing was found.

@@ -17,15 +17,8 @@ from lnn_med.errors import ConfigError, Finding, WarningCode
 from lnn_med.inference.bundle import list_bundles, load_bundle
 from lnn_med.inference.head import Segmented, segment_head
 from lnn_med.inference.hippocampus import segment_crop, segment_in_head
-from lnn_med.inference.quality import (
-    FINE_LABELS_MM,
-    is_crop,
-    judge_crop,
-    judge_head,
-    resolution_findings,
-    with_oddness,
-    with_validation,
-)
+from lnn_med.inference.judgement import head_quality, seen_quality
+from lnn_med.inference.quality import FINE_LABELS_MM, is_crop, judge_crop, resolution_findings
 from lnn_med.inference.runtime import Engine, RuntimeConfig
 from lnn_med.io import read
 from lnn_med.prediction import (
@@ -112,11 +105,7 @@ class Predictor:
         names = engine.bundle.label_names
         counts = _counts(brain.labels, names)
         sizes = {name: count * volume.voxel_mm3 for name, count in counts.items()}
-        quality = with_validation(
-            with_oddness(judge_head(volume, brain.labels, sizes), oddness(brain, engine)),
-            engine.bundle.info.name,
-            engine.bundle.info.metrics.get("structures", {}),
-        )
+        quality = head_quality(volume, brain, sizes, engine)
         answers, depth = [brain], brain.depth
         fine_labels: NDArray[np.uint8] | None = None
         fine_names: dict[int, str] = {}
@@ -184,7 +173,7 @@ class Predictor:
             label_names={SEGMENTATION: names},
             structures=_structures(answer.labels, names, answer.spread_mm3, engine, volume, answer.depth),
             derived={"hippocampus_mm3": total},
-            quality=with_oddness(judge_crop(total, best.certainty, other.certainty), oddness(answer, engine)),
+            quality=seen_quality(judge_crop(total, best.certainty, other.certainty), answer, engine),
             compute=_compute([answer, other.segmented], answer.depth),
             software=software(),
             findings=(*volume.findings, *resolution_findings(volume), note),
@@ -215,12 +204,6 @@ def _index(names: Mapping[int, str], wanted: str) -> int:
 def _counts(labels: NDArray[np.uint8], names: Mapping[int, str]) -> dict[str, int]:
     counts = np.bincount(labels.ravel(), minlength=1 + max(names))
     return {name: int(counts[index]) for index, name in names.items()}
-
-
-def oddness(answer: Segmented, engine: Engine) -> float | None:
-    """How unlike training scans a scan looks to the trunk, see `UsualInput`; None when not calibrated."""
-    usual = engine.bundle.calibration.usual
-    return None if usual is None else usual.oddness(answer.run.summary)
 
 
 def _structures(

@@ -11,6 +11,7 @@ from lnn_med.errors import Code, Finding, InputError, WarningCode
 from lnn_med.prediction import Quality
 from lnn_med.volume import Volume
 
+EXPECTED_VOXELS = 100  # in the model's grid; a structure of that size is in every head
 CROP_LARGEST_MM = 90.0  # training crops are at most 59 mm long
 HEAD_SMALLEST_MM = (60.0, 110.0, 110.0)  # sorted; the smallest adult brain is about 120 x 150 x 100 mm
 FINE_LABELS_MM = 1.5  # voxels above this do not show the border between anterior and posterior part
@@ -25,6 +26,7 @@ VALIDATED_DICE = 0.80  # weights below it are too weak for their numbers to pass
 # axes swapped 6; inverted 18; noise 50.
 UNUSUAL = 2.5  # above: look at it
 ALIEN = 12.0  # above: no T1 scan of a head
+UNSURE = 1.3  # mean entropy within the labels over what good unseen scans stay within; above: look at it
 EDGE_SHARE = 0.02  # of brain voxels on the scan's border planes; more means a cut field of view
 
 
@@ -105,7 +107,7 @@ def with_validation(quality: Quality, bundle: str, structures: Mapping[str, floa
     reason = (
         f"{bundle} reached Dice {weak:.2f} for the hippocampus in validation; {VALIDATED_DICE:g} is needed."
     )
-    return Quality("review", (*quality.reasons, reason))
+    return with_reasons(quality, (reason,))
 
 
 def with_oddness(quality: Quality, oddness: float | None) -> Quality:
@@ -113,7 +115,7 @@ def with_oddness(quality: Quality, oddness: float | None) -> Quality:
 
     Args:
         quality: the judgement so far.
-        oddness: see `UsualInput.oddness`; None when the bundle is not calibrated.
+        oddness: see `Calibration.oddness`; None when the bundle is not calibrated.
     """
     if oddness is None or oddness <= UNUSUAL or quality.status == "fail":
         return quality
@@ -121,6 +123,34 @@ def with_oddness(quality: Quality, oddness: float | None) -> Quality:
         f"To the network this scan looks unlike those it learned from ({oddness:.1f} times the usual limit)."
     )
     return Quality("fail" if oddness > ALIEN else "review", (*quality.reasons, reason))
+
+
+def doubt(labels: NDArray[np.uint8], entropy: NDArray[np.float32]) -> float:
+    """Mean entropy (0 to 1) of the voxels that got a label; 1 when none did."""
+    found = labels > 0
+    return float(entropy[found].mean()) if found.any() else 1.0
+
+
+def with_doubt(quality: Quality, found: float, usual: float | None) -> Quality:
+    """REVIEW instead of PASS when the network doubts its answer more than it does for good scans.
+
+    Args:
+        quality: the judgement so far.
+        found: see `doubt`.
+        usual: what good unseen scans stay within; None when the bundle is not calibrated.
+    """
+    if usual is None or found <= UNSURE * usual:
+        return quality
+    return with_reasons(
+        quality, (f"The network doubts its labels ({found / usual:.1f} times the usual limit).",)
+    )
+
+
+def with_reasons(quality: Quality, reasons: tuple[str, ...]) -> Quality:
+    """REVIEW instead of PASS, for reasons; a FAIL stays what it is."""
+    if not reasons or quality.status == "fail":
+        return quality
+    return Quality("review", (*quality.reasons, *reasons))
 
 
 def judge_crop(total_mm3: float, certainty: float, other: float) -> Quality:

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from lnn_med.errors import Code, ConfigError, InputError
 from lnn_med.inference.bundle import Bundle
-from lnn_med.models.lnn import LNN
+from lnn_med.inference.static_exit import OpenVinoExit
+from lnn_med.models.lnn import LNN, LNNOutput
 from lnn_med.prediction import Attention
 
 Depth = str | int
@@ -25,6 +26,7 @@ class RuntimeConfig:
 
     `depth`: "auto" (gates decide), "full" (all stages everywhere), or 1, 2, ... (that exit everywhere).
     `budget`: with "auto", largest share of the full network's FLOPs, 0 to 1.
+    `runtime`: "openvino" runs a fixed exit as a static graph on the CPU; "auto" is torch.
     """
 
     depth: Depth = "auto"
@@ -42,8 +44,13 @@ class RuntimeConfig:
             raise ConfigError(f"budget works with depth auto, not with depth {text}.")
         if self.device not in ("auto", "cpu", "cuda"):
             raise ConfigError(f"device is {self.device!r}; it must be auto, cpu or cuda.")
-        if self.runtime not in ("auto", "torch"):
-            raise ConfigError(f"runtime is {self.runtime!r}; this version runs torch.")
+        if self.runtime not in ("auto", "torch", "openvino"):
+            raise ConfigError(f"runtime is {self.runtime!r}; it must be auto, torch or openvino.")
+        if self.runtime == "openvino" and (text == "auto" or self.device == "cuda"):
+            raise ConfigError(
+                "runtime openvino runs a fixed exit on the CPU: use it with --depth full, or 1, 2, ..., and not "
+                "with --device cuda."
+            )
 
     @property
     def network_depth(self) -> Depth:
@@ -87,9 +94,17 @@ class Engine:
 
     def __init__(self, bundle: Bundle, config: RuntimeConfig) -> None:
         self.bundle, self.config = bundle, config
-        self.device = choose_device(config.device)
-        self.dtype = torch.bfloat16 if has_bf16(self.device) else torch.float32
+        static = config.runtime == "openvino"
+        self.device = choose_device("cpu" if static else config.device)
+        fast = has_bf16(self.device)
+        self.dtype = torch.bfloat16 if fast and not static else torch.float32
         self.network: LNN = bundle.network().to(self.device).cast(self.dtype)
+        self.graph = OpenVinoExit(self.network, self._exit(), "bf16" if fast else "f32") if static else None
+
+    def _exit(self) -> int:
+        """Number of the exit that a fixed depth means."""
+        depth, exits = self.config.network_depth, self.network.config.exits
+        return min(depth, exits) if isinstance(depth, int) else exits
 
     @torch.inference_mode()
     def __call__(self, image: NDArray[np.float32], spacing_ratio: tuple[float, float, float]) -> Run:
@@ -97,16 +112,15 @@ class Engine:
 
         Raises:
             InputError: E_RESOURCE when the device's memory does not suffice.
+            ConfigError: OpenVINO does not give torch's labels.
         """
-        exits = self.network.config.exits
-        depth = self.config.network_depth
-        if isinstance(depth, int):
-            depth = min(depth, exits)
         tensor = torch.from_numpy(image)[None, None].to(self.device, self.dtype)
         ratio = torch.tensor([spacing_ratio], device=self.device)
+        if self.graph:
+            self.graph.prepare(tensor)
         try:
             started = time.perf_counter()
-            output = self.network(tensor, depth, self.config.budget, ratio)
+            output = self._answer(tensor, ratio)
             probabilities = output.logits[0].movedim(0, -1).softmax(dim=-1)
             if self.device.type == "cuda":
                 torch.cuda.synchronize()
@@ -126,6 +140,14 @@ class Engine:
             self._attention(image.shape),
             output.summary[0].cpu().numpy(),
         )
+
+    def _answer(self, image: Tensor, ratio: Tensor) -> LNNOutput:
+        if self.graph:
+            return self.graph(image)
+        depth = self.config.network_depth
+        if depth != "auto":
+            depth = self._exit()
+        return self.network(image, depth, self.config.budget, ratio)  # type: ignore[no-any-return]
 
     def _depth_map(self, stages: NDArray[np.int64]) -> NDArray[np.uint8]:
         size = self.network.config.block_size

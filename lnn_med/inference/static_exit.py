@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from lnn_med.errors import ConfigError
-from lnn_med.models.lnn import LNN, foreground_summary
+from lnn_med.models.lnn import LNN, LNNOutput, foreground_summary
 
 AGREEMENT = {"f32": 0.999, "bf16": 0.99}  # share of voxels whose label must be that of torch in float32
 
@@ -29,7 +29,7 @@ class StaticExit(nn.Module):
         features = self.network.trunk(image)
         coarse = self.network.exit_at(features, (0, 0, 0))
         summary = foreground_summary(features, coarse.argmax(dim=1, keepdim=True) > 0)
-        logits = self.network._dense(image, features, self.stages)
+        logits = self.network.dense(image, features, self.stages)
         return logits / self.network.temperature[self.stages], summary
 
 
@@ -54,18 +54,24 @@ class OpenVinoExit:
         self.module = StaticExit(network, exit_number).eval()
         self.compiled: dict[tuple[int, ...], object] = {}
 
-    def __call__(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Answer one float32 image (1, in, X, Y, Z).
+    def prepare(self, image: Tensor) -> None:
+        """Make the graph for images of this shape, unless it is the one at hand.
 
         Raises:
-            ConfigError: the graph's labels differ from those of torch; checked once for each shape.
+            ConfigError: the graph's labels differ from those of torch.
         """
         shape = tuple(image.shape)
         if shape not in self.compiled:
             self.compiled.clear()  # a graph holds as much memory as the network: one shape at a time
             self.compiled[shape] = self._compile(image)
             self._check(image)
-        return self._run(image)
+
+    def __call__(self, image: Tensor) -> LNNOutput:
+        """Answer one float32 image (1, in, X, Y, Z) of the shape that was prepared."""
+        logits, summary = self._run(image)
+        config = self.module.network.config
+        blocks = [size // config.block_size for size in image.shape[2:]]
+        return LNNOutput(logits, torch.full((1, *blocks), self.module.stages), summary)
 
     def _run(self, image: Tensor) -> tuple[Tensor, Tensor]:
         answer = self.compiled[tuple(image.shape)]([image.numpy()])  # type: ignore[operator]
@@ -77,6 +83,7 @@ class OpenVinoExit:
 
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore", torch.jit.TracerWarning)  # sizes are constants: that is meant
+            warnings.simplefilter("ignore", DeprecationWarning)  # the frontend reads traced modules only
             traced = torch.jit.trace(self.module, image, check_trace=False)
         decoder = TorchScriptPythonDecoder(traced)  # must live until the conversion is done
         frontend = FrontEndManager().load_by_framework("pytorch")

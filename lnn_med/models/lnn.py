@@ -352,7 +352,7 @@ class LNN(nn.Module):
             if not 1 <= exit_number <= self.config.exits:
                 raise ValueError(f"depth {depth} is not one of 1 to {self.config.exits}.")
             stages = torch.full_like(seen.block_gate[:, 0], exit_number - 1).long()
-        logits = self._dense(image, seen.features, exit_number - 1)
+        logits = self.dense(image, seen.features, exit_number - 1)
         logits = logits / self.temperature[exit_number - 1].to(logits.dtype)
         return LNNOutput(logits, stages, seen.summary)
 
@@ -370,7 +370,8 @@ class LNN(nn.Module):
             chosen.append(stages)
         return torch.cat(chosen)
 
-    def _dense(self, image: Tensor, features: Tensor, stages: int) -> Tensor:
+    def dense(self, image: Tensor, features: Tensor, stages: int) -> Tensor:
+        """Logits (B, classes, X, Y, Z) with so many stages everywhere; not divided by their temperature."""
         if stages == 0:
             return self.exit(features)
         return self.fine(*self._grow(image, features, stages), stages)[-1]

@@ -140,3 +140,35 @@ def test_spacing_ratio_is_told_along_right_front_up(codes: str) -> None:
 
 def test_spacing_ratio_of_a_volume_in_memory() -> None:
     assert spacing_ratio(Volume(np.zeros((2, 2, 2)), np.diag([4.0, 2.0, 1.0, 1.0])), 2.0) == (2.0, 1.0, 1.0)
+
+
+@pytest.mark.parametrize("options", [{"depth": "auto"}, {"depth": "full", "device": "cuda"}])
+def test_openvino_runs_fixed_exits_on_the_cpu_only(options: dict) -> None:
+    with pytest.raises(ConfigError, match="--depth full, or 1, 2"):
+        RuntimeConfig(runtime="openvino", **options)
+
+
+@pytest.mark.parametrize("depth", ["1", "full"])
+def test_openvino_gives_what_torch_gives(folder: Path, depth: str) -> None:
+    pytest.importorskip("openvino", reason="needs the extra cpu")
+    torch_run = engine_of(folder, depth=depth, device="cpu", runtime="torch")(IMAGE, ONES)
+    engine = engine_of(folder, depth=depth, runtime="openvino")
+    for image in (IMAGE, IMAGE[:32], IMAGE):  # every shape gets a graph of its own
+        run = engine(image, ONES)
+        assert run.probabilities.shape == (*image.shape, TINY.classes)
+    np.testing.assert_allclose(run.probabilities, torch_run.probabilities.float(), atol=0.03)
+    np.testing.assert_array_equal(run.depth, torch_run.depth)
+    np.testing.assert_allclose(run.summary, torch_run.summary, atol=0.05, rtol=0.05)
+    assert (run.gflops, run.gflops_full) == (torch_run.gflops, torch_run.gflops_full)
+
+
+def test_openvino_that_answers_otherwise_than_torch_is_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("openvino", reason="needs the extra cpu")
+    engine = engine_of(folder, depth="1", runtime="openvino")
+    assert engine.graph is not None
+    run = engine.graph._run
+    monkeypatch.setattr(engine.graph, "_run", lambda image: (run(image)[0].flip(1), run(image)[1]))
+    with pytest.raises(ConfigError, match=r"Use --runtime torch"):
+        engine(IMAGE, ONES)

@@ -236,12 +236,12 @@ def test_costs_equal_an_independent_count(network: LNN, shape: tuple[int, int, i
     assert costs.trunk == trunk + counted(lambda: network.exit(features))
     assert costs.dense == [
         costs.trunk,
-        *(trunk + counted(lambda s=s: network._dense(image, features, s)) for s in (1, 2)),
+        *(trunk + counted(lambda s=s: network.dense(image, features, s)) for s in (1, 2)),
     ]
     assert costs.full == costs.dense[-1]
     one = torch.zeros(1, TINY.in_channels, block, block, block)
     its_features = torch.zeros(1, TINY.trunk_channels[0], block // 2, block // 2, block // 2)
-    assert costs.block == [counted(lambda s=s: network._dense(one, its_features, s)) for s in (1, 2)]
+    assert costs.block == [counted(lambda s=s: network.dense(one, its_features, s)) for s in (1, 2)]
 
 
 @pytest.mark.parametrize(
