@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import logging
 import os
@@ -24,7 +25,7 @@ from tests.predictions import CANARY, CANARY_ID, threshold_prediction
 
 COMMANDS = (
     *("demo", "predict", "score", "status", "train", "evaluate", "calibrate", "bundles", "doctor"),
-    *("plan-study", "validate", "view"),
+    *("plan-study", "stress", "validate", "view"),
 )
 GROUPS = {"audit", "pacs"}
 HEAVY = ("numpy", "torch", "monai", "pydicom", "pandas", "nibabel", "scipy", "PIL", "matplotlib", "sklearn")
@@ -58,7 +59,7 @@ def test_predict_writes_the_files_and_shows_the_numbers(scan, tmp_path, chosen, 
     assert "Research use only" in shown
     assert "QC PASS" in shown
     assert "result.json" in shown
-    assert chosen == [(None, "full", None, "auto", "auto")]
+    assert chosen == [(None, "full", None, "auto", "auto", False)]
 
 
 def test_predict_gives_one_json_document(scan, tmp_path, chosen, capsys):
@@ -66,6 +67,22 @@ def test_predict_gives_one_json_document(scan, tmp_path, chosen, capsys):
     told = json.loads(capsys.readouterr().out)
     assert told["result"] == json.loads((tmp_path / "out" / "result.json").read_text())
     assert sorted(told["files"]) == sorted(path.name for path in (tmp_path / "out").iterdir())
+
+
+def test_predict_is_recorded_with_times_and_hashes(scan, tmp_path, chosen, monkeypatch):
+    from lnn_med.scoring import audit
+
+    monkeypatch.setenv(audit.ACTOR_VARIABLE, "reader 3")
+    out = tmp_path / "out"
+    for _ in range(2):
+        assert run("predict", scan, "-o", out) == 0
+    first, second = (json.loads(line) for line in (out / audit.AUDIT_FILE).read_text().splitlines())
+    assert (second["actor"], second["action"], second["prev_hash"]) == ("reader 3", "predict", first["hash"])
+    assert second["object"] == f"scan sha256:{hashlib.sha256(scan.read_bytes()).hexdigest()}"
+    assert second["after_hash"] == hashlib.sha256((out / "result.json").read_bytes()).hexdigest()
+    assert audit.verify(out).intact
+    times = json.loads((out / "provenance.json").read_text())["execution"]
+    assert times["started_utc"] < times["ended_utc"]
 
 
 def test_fail_of_quality_still_exits_0(scan, tmp_path, monkeypatch, capsys):

@@ -59,7 +59,7 @@ def test_difference_beyond_the_tolerance_is_told(tmp_path, monkeypatch, capsys):
         return replace(made, structures=(replace(entry, volume_mm3=entry.volume_mm3 * factor),))
 
     monkeypatch.setattr(demo, "mni152_template", small_template)
-    monkeypatch.setattr(cli.measure, "predictor", lambda *options: drifts)
+    monkeypatch.setattr(cli.measure, "predictor", lambda *options, **more: drifts)
     monkeypatch.setattr(demo.run_demo, "__defaults__", (small_template, *demo.run_demo.__defaults__[1:]))
     assert run("demo", "-o", tmp_path / "demo") == 2
     shown = capsys.readouterr().out
@@ -68,7 +68,7 @@ def test_difference_beyond_the_tolerance_is_told(tmp_path, monkeypatch, capsys):
 
 
 def test_command_says_what_it_wrote(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(cli.measure, "predictor", lambda *options: threshold_prediction)
+    monkeypatch.setattr(cli.measure, "predictor", lambda *options, **more: threshold_prediction)
     monkeypatch.setattr(demo.run_demo, "__defaults__", (small_template, *demo.run_demo.__defaults__[1:]))
     assert run("demo", "-o", tmp_path / "demo") == 0
     shown = capsys.readouterr().out

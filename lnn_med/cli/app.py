@@ -9,7 +9,7 @@ import typer
 from lnn_med.console import RESEARCH_USE
 
 if TYPE_CHECKING:
-    from lnn_med.inference.predict import Predictor
+    from lnn_med.scoring.locked import LockedPredictor
 
 DONE, SOME_FAILED, REFUSED, INTERRUPTED = 0, 2, 3, 130
 UNEXPECTED = 1  # a defect of the program, not of the input
@@ -51,8 +51,15 @@ def predictor(
     budget: float | None = None,
     device: str = "auto",
     runtime: str = "auto",
-) -> Predictor:
-    """The chain of networks that the shared options choose."""
-    from lnn_med.inference.predict import Predictor
+    allow_unlocked: bool = False,
+) -> LockedPredictor:
+    """The chain of networks that the shared options choose.
 
-    return Predictor(tuple(bundle or ()), depth, budget, device, runtime)
+    Raises:
+        InputError: E_MODEL for a bundle that did not come with this package and is not allowed.
+    """
+    from lnn_med.inference.predict import Predictor
+    from lnn_med.scoring.locked import LockedPredictor
+
+    networks = Predictor(tuple(bundle or ()), depth, budget, device, runtime)
+    return LockedPredictor(networks, allow_unlocked)

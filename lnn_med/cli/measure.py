@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -24,6 +25,7 @@ from lnn_med.console import (
 from lnn_med.errors import ConfigError
 from lnn_med.options import (
     Age,
+    AllowUnlocked,
     Budget,
     Bundle,
     Depth,
@@ -38,6 +40,9 @@ from lnn_med.options import (
     Verbose,
     clinical_values,
 )
+
+if TYPE_CHECKING:
+    from lnn_med.volume import Source
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +64,8 @@ def demo(
         def report(step: str) -> None:
             progress.update(progress.task_ids[0], description=step)
 
-        result = run_demo(out, predictor(bundle), report=report)
+        # Its results are no one's data, so a bundle of your own needs no leave; it is marked all the same.
+        result = run_demo(out, predictor(bundle, allow_unlocked=True), report=report)
     record = result_record(result.nifti)
     rows = [
         (each.name, each.nifti_mm3, each.dicom_mm3, each.relative if each.agrees else "DIFFERS")
@@ -106,6 +112,7 @@ def predict(
     device: Device = "auto",
     runtime: Runtime = "auto",
     series: Series = None,
+    allow_unlocked: AllowUnlocked = False,
     lenient: Lenient = False,
     as_json: Json = False,
     verbose: Verbose = False,
@@ -118,20 +125,23 @@ def predict(
         from lnn_med.io import read
         from lnn_med.io.result_files import check_out, write_prediction
         from lnn_med.io.result_record import result_record
+        from lnn_med.scoring.locked import execution_of
 
         def report(step: str) -> None:
             logger.info(step)
             progress.update(progress.task_ids[0], description=step)
 
+        began = datetime.now(UTC)
         check_out(out)
         _keep_input(scan, out)
         volume = read(scan, series=series, lenient=lenient)
         report("Loading the networks")
-        measure = predictor(bundle, depth, budget, device, runtime)
+        measure = predictor(bundle, depth, budget, device, runtime, allow_unlocked)
         report("Measuring")
         prediction = measure(volume, clinical)
         report("Writing the results")
-        files = write_prediction(prediction, out)
+        files = write_prediction(prediction, out, execution_of(measure, began))
+        files += _record(out, prediction.source)
     record = result_record(prediction)
     if as_json:
         show_json({"out": str(out), "files": files, "result": record})
@@ -152,6 +162,7 @@ def score(
     budget: Budget = None,
     device: Device = "auto",
     runtime: Runtime = "auto",
+    allow_unlocked: AllowUnlocked = False,
     workers: Annotated[int, typer.Option(help="Processes; each loads the networks once.", min=1)] = 1,
     table: Annotated[Path | None, typer.Option(help="Table of participants, joined by case.")] = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try failed scans again.")] = False,
@@ -174,7 +185,7 @@ def score(
             progress.update(progress.task_ids[0], completed=now.done, total=now.total, description=words)
 
         RuntimeConfig(depth, budget, device, runtime)  # refuses a wrong option before any work
-        models = BundledModels(tuple(bundle or ()), depth, budget, device, runtime)
+        models = BundledModels(tuple(bundle or ()), depth, budget, device, runtime, allow_unlocked)
         summary = run_scoring(*(folder, run, models, workers, table, retry_failed, lenient), progress=advance)
     if as_json:
         show_json(asdict(summary) | {"run": str(summary.run), "waiting": summary.waiting})
@@ -216,6 +227,17 @@ def status(
         text.print(f"  {code}: {count}")
     text.print(RESEARCH_USE)
     return DONE
+
+
+def _record(out: Path, source: Source) -> list[str]:
+    """Note the measurement in the audit log of the results; the names of the log's files."""
+    from lnn_med.io.files import sha256_of
+    from lnn_med.io.result_files import RESULT
+    from lnn_med.scoring import audit
+
+    scan = audit.object_of("scan", source.sha256, source.name)
+    audit.record(out, audit.Event("predict", scan, source.sha256, sha256_of([out / RESULT])))
+    return [audit.AUDIT_FILE, audit.HEAD_FILE]
 
 
 def _keep_input(scan: Path, out: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -14,7 +15,7 @@ from lnn_med.allocator import keep_memory
 from lnn_med.cli.app import DONE, app, example, predictor
 from lnn_med.console import RESEARCH_USE, console, set_up_logging, show_json, working
 from lnn_med.errors import ConfigError
-from lnn_med.options import Budget, Bundle, Depth, Device, Json, Runtime, Verbose
+from lnn_med.options import AllowUnlocked, Budget, Bundle, Depth, Device, Json, Runtime, Verbose
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -149,6 +150,7 @@ def watch(
     budget: Budget = None,
     device: Device = "auto",
     runtime: Runtime = "auto",
+    allow_unlocked: AllowUnlocked = False,
     verbose: Verbose = False,
 ) -> int:
     """Score each new MR study and send its segmentation and measurements back, until interrupted."""
@@ -163,7 +165,8 @@ def watch(
     config = read_settings(archive)
     with locked(out):
         text = console()
-        watching = Watch(config, out, scorer(out, predictor(bundle, depth, budget, device, runtime)))
+        measure = predictor(bundle, depth, budget, device, runtime, allow_unlocked)
+        watching = Watch(config, out, scorer(out, measure))
         text.print(f"Watching into {out}; Ctrl-C ends it, the same command goes on. {RESEARCH_USE}")
         if by == "listen":
             watching.listen()
@@ -174,12 +177,19 @@ def watch(
 def scorer(out: Path, measure: Callable[[Volume, Any], Prediction]) -> Callable[[Path], Path]:
     """What scores the folder of one study: read, measured, and written to `out/results/<study>`."""
     from lnn_med.io import read
-    from lnn_med.io.result_files import write_prediction
+    from lnn_med.io.files import sha256_of
+    from lnn_med.io.result_files import RESULT, write_prediction
     from lnn_med.pacs.watch import RESULTS
+    from lnn_med.scoring import audit
+    from lnn_med.scoring.locked import execution_of
 
     def score(folder: Path) -> Path:
-        result = out / RESULTS / folder.name
-        write_prediction(measure(read(folder), {}), result)
+        result, began = out / RESULTS / folder.name, datetime.now(UTC)
+        prediction = measure(read(folder), {})
+        write_prediction(prediction, result, execution_of(measure, began))
+        source = prediction.source
+        scan = audit.object_of("scan", source.sha256, source.name)
+        audit.record(out, audit.Event("scored", scan, source.sha256, sha256_of([result / RESULT])))
         return result
 
     return score

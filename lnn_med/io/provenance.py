@@ -74,7 +74,7 @@ def provenance_record(
                 "bundle": used.bundle,
                 "version": used.version,
                 "weights_sha256": used.weights_sha256,
-                "locked": used.weights_sha256 in known,
+                "locked": used.weights_sha256 in known and not used.version.endswith(UNLOCKED),
             }
             for used in prediction.models
         ],
@@ -103,15 +103,20 @@ def shipped_weights(folder: Path = SHIPPED) -> frozenset[str]:
     return frozenset(line[0] for line in lines if len(line) == 2 and line[1].lstrip("*") == WEIGHTS)
 
 
+def shipped_sums(folder: Path = SHIPPED) -> frozenset[str]:
+    """Hashes of the lists of hashes that come with this package: each stands for all files of a bundle."""
+    return frozenset(sha256_of([sums]) for sums in folder.glob(f"*/{SUMS}"))
+
+
 def check_locked(
     models: Iterable[tuple[str, str]], allow_unlocked: bool, known: Collection[str] | None = None
 ) -> None:
-    """Refuse weights that did not come with this package; call it before any work.
+    """Refuse bundles that did not come with this package; call it before any work.
 
     Args:
         models: name and SHA-256 of the weights of each bundle that may run.
         allow_unlocked: let them pass; `mark_unlocked` then marks what they make.
-        known: hashes that are let through; None takes those of the shipped bundles.
+        known: hashes that are let through; None takes those of all shipped weights.
 
     Raises:
         InputError: E_MODEL.
@@ -121,8 +126,8 @@ def check_locked(
     if strange and not allow_unlocked:
         raise InputError(
             Code.MODEL,
-            f"The weights of {', '.join(strange)} are not those that came with this package. "
-            "--allow-unlocked uses them and marks every output.",
+            f"Not as it came with this package (weights, labels or calibration): {', '.join(strange)}. "
+            "--allow-unlocked uses it and marks every output.",
         )
 
 

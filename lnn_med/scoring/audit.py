@@ -23,7 +23,7 @@ from lnn_med.errors import Code, InputError
 from lnn_med.io.files import write_whole
 from lnn_med.scoring.models import package_version
 
-AUDIT_FILE, HEAD_FILE, LOCK_FILE = "audit.jsonl", "audit.head.json", ".audit.lock"
+AUDIT_FILE, HEAD_FILE = "audit.jsonl", "audit.head.json"
 GENESIS = "0" * 64  # what the first line has as the hash of its predecessor
 ACTOR_VARIABLE = "LNN_MED_ACTOR"
 RECOVERED = "recover torn line"  # the event that vouches for a line that a stopped machine left unfinished
@@ -246,11 +246,11 @@ def _read_head(folder: Path) -> dict[str, Any] | None:
 
 @contextmanager
 def _locked(folder: Path, must_write: bool = True) -> Iterator[None]:
-    """Wait for other writers; the system frees the lock of a dead one. A read-only folder has none."""
+    """Wait for other writers; the system frees the lock of a dead one. A read-only log has none."""
     import fcntl
 
     try:
-        descriptor = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o644)
+        descriptor = os.open(folder / AUDIT_FILE, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError:
         if must_write:
             raise

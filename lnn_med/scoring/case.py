@@ -11,6 +11,7 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from lnn_med.io.result_files import write_prediction
 from lnn_med.io.tabular import write_json
 from lnn_med.prediction import Prediction
 from lnn_med.scoring.ledger import DONE, FAILED, Entry
+from lnn_med.scoring.locked import execution_of
 from lnn_med.scoring.manifest import DICOM, NIFTI, Scan
 from lnn_med.volume import Volume
 
@@ -75,11 +77,12 @@ def peak_rss_mb() -> float | None:
 
 def _score(task: Task, predict: Predict) -> None:
     scan, run = task.scan, Path(task.run)
+    began = datetime.now(UTC)
     prediction = predict(_read(task))
     work = run / WORK_FOLDER / f"{scan.case}.{os.getpid()}"
     try:
         shutil.rmtree(work, ignore_errors=True)
-        write_prediction(prediction, work)
+        write_prediction(prediction, work, execution_of(predict, began))
         write_json(work / DONE_FILE, _done(task))
         _put_in_place(work, run / CASES_FOLDER / scan.case)
     finally:

@@ -28,13 +28,17 @@ class Models(Protocol):
 
 @dataclass(frozen=True)
 class BundledModels:
-    """Bundles and predict's options; no bundle named means all that fit."""
+    """Bundles and predict's options; no bundle named means all that fit.
+
+    `allow_unlocked` lets bundles pass that did not come with this package, and marks what they make.
+    """
 
     bundle: tuple[str, ...] = ()
     depth: str | int = "auto"
     budget: float | None = None
     device: str = "auto"
     runtime: str = "auto"
+    allow_unlocked: bool = False
 
     def load(self) -> Predict:
         """See `Models.load`."""
@@ -42,16 +46,24 @@ class BundledModels:
 
         keep_memory()
         from lnn_med.inference.predict import Predictor
+        from lnn_med.scoring.locked import LockedPredictor
 
-        options = asdict(self)
-        chain = {"chain": named} if (named := options.pop("bundle")) else {}
-        return Predictor(**options, **chain)
+        predictor = Predictor(self.bundle, self.depth, self.budget, self.device, self.runtime)
+        return LockedPredictor(predictor, self.allow_unlocked)
 
     def describe(self) -> Mapping[str, Any]:
-        """See `Models.describe`."""
+        """See `Models.describe`.
+
+        Raises:
+            InputError: E_MODEL for a bundle that did not come with this package and is not allowed.
+        """
         from lnn_med.inference.bundle import SUMS, file_sha256, list_bundles, load_bundle
+        from lnn_med.scoring.locked import check_bundles
 
         bundles = [load_bundle(name) for name in self.bundle or list_bundles()]
+        check_bundles(bundles, self.allow_unlocked)
+        options = asdict(self)
+        del options["allow_unlocked"]  # changes no number: what is locked stays so, and what is not is marked
         return {
             "bundles": [
                 {
@@ -62,7 +74,7 @@ class BundledModels:
                 }
                 for one in bundles
             ],
-            "options": asdict(self),
+            "options": options,
             "software": {PACKAGE: package_version()},
         }
 
