@@ -20,13 +20,19 @@ Budget = Annotated[
     float | None, typer.Option(help="Share of the full network's work that may be spent.", min=0, max=1)
 ]
 Device = Annotated[str, typer.Option(help="Where the networks run.", metavar="auto|cpu|cuda")]
-Runtime = Annotated[str, typer.Option(help="What runs them.", metavar="auto|torch")]
+Runtime = Annotated[str, typer.Option(help="What runs them.", metavar="auto|torch|openvino")]
 Series = Annotated[str | None, typer.Option(help="SeriesInstanceUID, when there are several.", metavar="UID")]
 AllowUnlocked = Annotated[
     bool,
     typer.Option(
         "--allow-unlocked", help="Use bundles that did not come with this package; marks every output."
     ),
+]
+DicomMaps = Annotated[
+    bool, typer.Option("--dicom-maps", help="For DICOM input also depth and uncertainty as DICOM.")
+]
+Pdf = Annotated[
+    bool, typer.Option("--pdf", help="Also a page with the volumes; for DICOM input, as DICOM too.")
 ]
 Lenient = Annotated[bool, typer.Option("--lenient", help="Also read DICOM files without preamble.")]
 Age = Annotated[float | None, typer.Option(help="Age at the scan, years.", min=0, max=120)]
