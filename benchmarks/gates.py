@@ -21,8 +21,9 @@ from torch.nn import functional as F
 from lnn_med.allocator import keep_memory
 from lnn_med.inference.bundle import load_bundle
 from lnn_med.inference.runtime import has_bf16
-from lnn_med.models.adaptive_depth import block_entropy, within_budget
+from lnn_med.models.adaptive_depth import block_entropy
 from lnn_med.models.costs import Costs
+from lnn_med.models.cover import plan_within
 from lnn_med.models.lnn import LNN
 from lnn_med.training.datasets import Case, case_names, load_cases
 from lnn_med.training.loop import find_config
@@ -66,11 +67,12 @@ def answers(network: LNN, case: Case) -> Answers:
 
 def at_budget(case: Answers, gate: str, budget: float) -> tuple[Tensor, float]:
     """Label map and share of the full work when a gate has that budget."""
-    scores = case.scores[gate]
-    stages = torch.full_like(scores[:, 0], scores.shape[1]).long()
-    limit = budget * case.costs.full
-    chosen = within_budget(stages, scores, case.costs.block, case.costs.trunk, limit)[0]
-    return composed(case.labels, chosen), case.costs.gathered(chosen) / case.costs.full
+    scores = case.scores[gate][0].double().numpy()
+    everywhere = np.full(scores.shape[1:], len(scores))
+    room = budget * case.costs.full - case.costs.trunk
+    found = plan_within(everywhere, scores, case.costs.box, room)
+    work = (case.costs.trunk + found.cost) / case.costs.full
+    return composed(case.labels, torch.from_numpy(found.stages)), work
 
 
 def composed(labels: Tensor, stages: Tensor) -> Tensor:

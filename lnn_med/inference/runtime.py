@@ -130,13 +130,12 @@ class Engine:
                 Code.RESOURCE, f"An image of {image.shape} voxels does not fit the device."
             ) from error
         stages = output.stages[0].cpu()
-        costs = self.network.costs(image.shape)
         return Run(
             probabilities.cpu(),
             self._depth_map(stages.numpy()),
             seconds,
-            costs.of(stages) / 1e9,
-            costs.full / 1e9,
+            output.flops[0] / 1e9,
+            self.network.costs(image.shape).full / 1e9,
             self._attention(image.shape),
             output.summary[0].cpu().numpy(),
         )

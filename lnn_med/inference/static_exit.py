@@ -69,9 +69,10 @@ class OpenVinoExit:
     def __call__(self, image: Tensor) -> LNNOutput:
         """Answer one float32 image (1, in, X, Y, Z) of the shape that was prepared."""
         logits, summary = self._run(image)
-        config = self.module.network.config
-        blocks = [size // config.block_size for size in image.shape[2:]]
-        return LNNOutput(logits, torch.full((1, *blocks), self.module.stages), summary)
+        network, stages = self.module.network, self.module.stages
+        blocks = [size // network.config.block_size for size in image.shape[2:]]
+        flops = network.costs(tuple(image.shape[2:])).dense[stages]
+        return LNNOutput(logits, torch.full((1, *blocks), stages), summary, [flops])
 
     def _run(self, image: Tensor) -> tuple[Tensor, Tensor]:
         answer = self.compiled[tuple(image.shape)]([image.numpy()])  # type: ignore[operator]

@@ -1,6 +1,7 @@
 """Which blocks of a volume get more depth: gates, gathering, and the bookkeeping of what was spent.
 
 After Anytime Dense Prediction (ICLR 2022) and SegBlocks (arXiv 2011.12025): only whole blocks save CPU time.
+Which of them are computed together is decided in `cover`.
 """
 
 from __future__ import annotations
@@ -96,34 +97,6 @@ def decide(case: Tensor, block: Tensor) -> Tensor:
     """Stages that each block gets (B, I, J, K) from gate logits: a stage needs all stages before it."""
     on = (block > 0) & (case > 0)[:, :, None, None, None]
     return on.long().cumprod(dim=1).sum(dim=1)
-
-
-def within_budget(stages: Tensor, block: Tensor, costs: list[float], fixed: float, limit: float) -> Tensor:
-    """Take depth away from the least certain blocks until the cost is at most `limit`.
-
-    Args:
-        stages: decided stages (B, I, J, K).
-        block: block gate logits (B, stages, I, J, K).
-        costs: cost of a block that gets 1, 2, ... stages; rising.
-        fixed: cost of what always runs, for the whole batch.
-        limit: allowed cost, same unit.
-    """
-    result = stages.clone(memory_format=torch.contiguous_format)
-    table = torch.tensor([0.0, *costs], dtype=torch.float64, device=stages.device)
-    flat = result.view(-1)
-    scores = block.movedim(1, -1).reshape(-1, block.shape[1])  # (blocks, stages)
-    spent = fixed + float(table[flat].sum())
-    for stage in range(len(costs), 0, -1):
-        at_stage = (flat == stage).nonzero().flatten()
-        saving = float(table[stage] - table[stage - 1])
-        surplus = spent - limit
-        if surplus <= 0 or at_stage.numel() == 0:
-            continue
-        count = min(at_stage.numel(), int(-(-surplus // saving)))
-        order = scores[at_stage, stage - 1].argsort()
-        flat[at_stage[order[:count]]] = stage - 1
-        spent -= count * saving
-    return result
 
 
 Corner = tuple[int, int, int, int]  # batch index and first voxel (i, j, k) of a box

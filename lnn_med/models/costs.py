@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import cache
 from math import prod
 from typing import TYPE_CHECKING, NamedTuple
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
+from lnn_med.models.cover import BoxCost, Grid
 from lnn_med.models.layer_attention import POOL, LayerAttentionStage
 from lnn_med.models.sparse_attention import BlockSparseAttention
 
@@ -18,35 +19,31 @@ Shape = tuple[int, ...]
 
 
 class Costs(NamedTuple):
-    """FLOPs of one volume: `trunk` with exit 1 everywhere, `block[s-1]` for a gathered block with s stages,
-    `dense[s]` for the dense path with s stages everywhere, `full` for all of them."""
+    """FLOPs of one volume: `trunk` with exit 1 everywhere, `dense[s]` for the dense path with s stages
+    everywhere, `full` for all of them; `box(blocks, s)` on top of `trunk` for a box of so many blocks along
+    each axis (of all blocks: the dense path, which needs no exit 1)."""
 
     trunk: float
-    block: list[float]
     dense: list[float]
     full: float
-
-    def gathered(self, stages: Tensor) -> float:
-        """FLOPs of one case whose blocks are computed one by one; stages (..., I, J, K)."""
-        counts = torch.bincount(stages.flatten().cpu(), minlength=1 + len(self.block)).tolist()
-        return self.trunk + sum(cost * count for cost, count in zip(self.block, counts[1:], strict=True))
-
-    def of(self, stages: Tensor) -> float:
-        """FLOPs of one case as the network runs it: on the dense path where all blocks are alike."""
-        lowest, deepest = int(stages.min()), int(stages.max())
-        return self.dense[deepest] if lowest == deepest else self.gathered(stages)
+    box: BoxCost
 
 
 def costs_of(network: LNN, shape: Shape) -> Costs:
     """Costs of the parts for one volume (X, Y, Z)."""
     half = prod(shape) / 8
     trunk = _trunk(network.trunk, shape)
-    block_shape = (network.config.block_size,) * 3
-    stages = range(1, network.config.exits)
-    block = [_fine(network.fine, block_shape, number) for number in stages]
+    size = network.config.block_size
+
     dense = [trunk + _at(network.exit, half)]
-    dense += [trunk + _fine(network.fine, shape, number) for number in stages]
-    return Costs(dense[0], block, dense, dense[-1])
+    dense += [trunk + _fine(network.fine, shape, stages) for stages in range(1, network.config.exits)]
+
+    @cache
+    def box(blocks: Grid, stages: int) -> float:
+        covered = tuple(size * n for n in blocks)
+        return dense[stages] - dense[0] if covered == shape else _fine(network.fine, covered, stages)
+
+    return Costs(dense[0], dense, dense[-1], box)
 
 
 def _trunk(trunk: Trunk, shape: Shape) -> float:

@@ -15,6 +15,7 @@ computed alone or in the whole volume (the dense path is one block as large as t
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
@@ -23,9 +24,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lnn_med.models.adaptive_depth import Corner, Gates, block_entropy, decide, gather, scatter, within_budget
+from lnn_med.models.adaptive_depth import Corner, Gates, block_entropy, decide, gather, scatter
 from lnn_med.models.blocks import Branch, ChannelNorm, ChannelsLast, ResidualBlock, grow, shrink
 from lnn_med.models.costs import Costs, costs_of
+from lnn_med.models.cover import Grid, Plan, plan_within
 from lnn_med.models.layer_attention import LayerAttentionStage
 from lnn_med.models.reversible import ReversibleBlock, ReversibleStage
 from lnn_med.models.sparse_attention import BlockSparseAttention
@@ -99,11 +101,12 @@ class TrunkOutput(NamedTuple):
 class LNNOutput(NamedTuple):
     """`logits` (B, classes, X, Y, Z), divided by the temperature of the exit that gave them; `stages`
     (B, I, J, K): fine stages executed in each block, all equal on the dense path; `summary` (B, 2C) of the
-    trunk's features, by which unusual input shows."""
+    trunk's features, by which unusual input shows; `flops` of each case."""
 
     logits: Tensor
     stages: Tensor
     summary: Tensor
+    flops: list[float]
 
 
 class SparseAttentionBlock(nn.Module):
@@ -342,10 +345,13 @@ class LNN(nn.Module):
             spacing_ratio: see `Gates`.
         """
         seen = self.see(image, spacing_ratio)
+        costs = self.costs(tuple(image.shape[2:]))
         if depth == "auto":
-            stages = self._choose(seen, tuple(image.shape[2:]), budget)
+            plans = self._plans(seen, costs, math.inf if budget is None else budget * costs.full)
+            stages = torch.stack([torch.from_numpy(plan.stages) for plan in plans]).to(image.device)
             if len(stages.unique()) > 1:
-                return LNNOutput(self._sparse(image, seen.features, stages), stages, seen.summary)
+                flops = [costs.trunk + plan.cost for plan in plans]
+                return LNNOutput(self._sparse(image, seen.features, plans), stages, seen.summary, flops)
             exit_number = 1 + int(stages.flatten()[0])
         else:
             exit_number = self.config.exits if depth == "full" else int(depth)
@@ -354,21 +360,14 @@ class LNN(nn.Module):
             stages = torch.full_like(seen.block_gate[:, 0], exit_number - 1).long()
         logits = self.dense(image, seen.features, exit_number - 1)
         logits = logits / self.temperature[exit_number - 1].to(logits.dtype)
-        return LNNOutput(logits, stages, seen.summary)
+        return LNNOutput(logits, stages, seen.summary, [costs.dense[exit_number - 1]] * len(logits))
 
-    def _choose(self, seen: TrunkOutput, shape: tuple[int, ...], budget: float | None) -> Tensor:
-        """Stages of each block, case by case; all alike where halos would cost more than the dense path."""
-        costs = self.costs(shape)
-        limit = math.inf if budget is None else budget * costs.full
-        decided = decide(seen.case_gate, seen.block_gate)
-        chosen = []
-        for stages, gate in zip(decided.split(1), seen.block_gate.split(1), strict=True):
-            stages = _dense_where_cheaper(stages, costs, limit)
-            if costs.of(stages) > limit:
-                fitting = within_budget(stages, gate, costs.block, costs.trunk, limit)
-                stages = _dense_where_cheaper(fitting, costs, limit)
-            chosen.append(stages)
-        return torch.cat(chosen)
+    def _plans(self, seen: TrunkOutput, costs: Costs, limit: float) -> list[Plan]:
+        """Which boxes of blocks are computed deeper, case by case, for at most `limit` FLOPs each."""
+        decided = decide(seen.case_gate, seen.block_gate).cpu().numpy()
+        scores = seen.block_gate.detach().double().cpu().numpy()
+        room = max(0.0, limit - costs.trunk)
+        return [plan_within(*case, costs.box, room) for case in zip(decided, scores, strict=True)]
 
     def dense(self, image: Tensor, features: Tensor, stages: int) -> Tensor:
         """Logits (B, classes, X, Y, Z) with so many stages everywhere; not divided by their temperature."""
@@ -376,19 +375,22 @@ class LNN(nn.Module):
             return self.exit(features)
         return self.fine(*self._grow(image, features, stages), stages)[-1]
 
-    def _sparse(self, image: Tensor, features: Tensor, stages: Tensor) -> Tensor:
-        """Exit 1 everywhere, then the chosen blocks computed deeper and written over it."""
+    def _sparse(self, image: Tensor, features: Tensor, plans: Sequence[Plan]) -> Tensor:
+        """Exit 1 everywhere, then the chosen boxes computed deeper and written over it, the deepest last."""
         logits = self.exit(features) / self.temperature[0].to(features.dtype)
         size = self.config.block_size
-        for number in range(1, self.config.exits):
-            blocks = (stages == number).nonzero().tolist()
-            corners = [(n, i * size, j * size, k * size) for n, i, j, k in blocks]
-            if not corners:
-                continue
-            grown = self._grow(image, features, number)
-            for first in range(0, len(corners), GATHER_CHUNK):
-                chunk = corners[first : first + GATHER_CHUNK]
-                values = self._fine_of_boxes(*grown, chunk, (size, size, size), number)[-1]
+        alike: dict[tuple[Grid, int], list[Corner]] = {}  # boxes that can be computed as one batch
+        for n, chosen in enumerate(plans):
+            for box in chosen.boxes:
+                i, j, k = (size * first for first in box.first)
+                alike.setdefault((box.shape, box.stages), []).append((n, i, j, k))
+        grown = {number: self._grow(image, features, number) for number in {stages for _, stages in alike}}
+        for (blocks, number), corners in sorted(alike.items(), key=lambda item: item[0][1]):
+            i, j, k = (size * n for n in blocks)
+            step = max(1, GATHER_CHUNK // math.prod(blocks))
+            for first in range(0, len(corners), step):
+                chunk = corners[first : first + step]
+                values = self._fine_of_boxes(*grown[number], chunk, (i, j, k), number)[-1]
                 scatter(logits, values / self.temperature[number].to(values.dtype), chunk)
         return logits
 
@@ -416,10 +418,3 @@ def foreground_summary(features: Tensor, inside: Tensor) -> Tensor:
 def _grown(shape: tuple[int, int, int], border: int, half: bool = False) -> tuple[int, int, int]:
     i, j, k = ((size // 2 if half else size) + 2 * border for size in shape)
     return i, j, k
-
-
-def _dense_where_cheaper(stages: Tensor, costs: Costs, limit: float) -> Tensor:
-    """All blocks of a case as deep as its deepest, if that is within the limit and costs no more."""
-    deepest = int(stages.max())
-    cheaper = costs.dense[deepest] <= min(costs.gathered(stages), limit)
-    return torch.full_like(stages, deepest) if cheaper else stages

@@ -102,7 +102,7 @@ def gate_loss(
     Args:
         case: case logits (B, stages).
         block: block logits (B, stages, I, J, K).
-        costs: cost of a block with 1, 2, ... stages over that of the dense fine path; rising.
+        costs: cost of 1, 2, ... stages over that of all, in a box large enough for its halo not to matter.
         gains: loss of each exit in each sampled block (n, exits), no gradient.
         sampled: the sampled blocks (n, 4): batch index and block position.
         seeds: one integer a case, so that every process draws the same noise.
@@ -236,8 +236,7 @@ def _fine_loss(
         return total, parts
     gains, sampled = _block_losses(exits, target, corners, seen.block_gate, size)
     costs = network.costs(tuple(image.shape[2:]))
-    per_block = (costs.full - costs.trunk) / (image[0, 0].numel() / size**3)
-    shares = [cost / per_block for cost in costs.block]
+    shares = [(cost - costs.trunk) / (costs.full - costs.trunk) for cost in costs.dense[1:]]
     gate = gate_loss(seen.case_gate, seen.block_gate, shares, gains, sampled, seeds, config)
     parts["gate"] = float(gate.detach())
     parts["active"] = float(

@@ -97,8 +97,9 @@ def test_auto_never_costs_more_than_full_and_its_map_is_what_ran(folder: Path) -
         assert run.gflops <= (budget or 1) * run.gflops_full
         blocks = run.depth[::16, ::16, ::16]
         assert np.array_equal(blocks.repeat(16, 0).repeat(16, 1).repeat(16, 2), run.depth)
-        stages = torch.from_numpy(np.searchsorted(TINY.depths, blocks))
-        assert run.gflops == pytest.approx(engine.network.costs(IMAGE.shape).of(stages) / 1e9)
+        assert set(np.unique(run.depth)) <= set(TINY.depths)
+        costs = engine.network.costs(IMAGE.shape)
+        assert (run.gflops > costs.trunk / 1e9) == bool((run.depth > TINY.depths[0]).any())
 
 
 def test_all_blocks_open_costs_the_dense_path_and_no_halos(tmp_path: Path) -> None:

@@ -13,7 +13,6 @@ from lnn_med.models.adaptive_depth import (
     sample_stages,
     scatter,
     straight_through,
-    within_budget,
 )
 
 
@@ -72,31 +71,6 @@ def test_certain_gates_are_sampled_as_they_are_decided() -> None:
 def test_a_stage_needs_all_stages_before_it(case: tuple, block: tuple, stages: int) -> None:
     found = decide(torch.tensor([case]).float(), torch.tensor(block).float().reshape(1, 3, 1, 1, 1))
     assert found.tolist() == [[[[stages]]]]
-
-
-def test_budget_is_never_exceeded_and_nothing_gains_depth() -> None:
-    costs, fixed = [2.5, 4.1, 7.7], 10.0
-    table = torch.tensor([0.0, *costs], dtype=torch.float64)
-    for seed in range(200):
-        generator = torch.Generator().manual_seed(seed)
-        shape = torch.randint(1, 4, (3,), generator=generator).tolist()
-        stages = torch.randint(0, 4, (2, *shape), generator=generator)
-        gate = torch.randn(2, *shape, 3, generator=generator).permute(0, 4, 1, 2, 3)
-        most = fixed + float(table[stages].sum())
-        limit = fixed + float(torch.rand((), generator=generator)) * 1.2 * (most - fixed)
-        found = within_budget(stages, gate, costs, fixed, limit)
-        spent = fixed + float(table[found].sum())
-        assert spent <= limit + 1e-9
-        assert (found <= stages).all()
-        assert spent > min(limit, most) - max(costs) - 1e-9  # no more is taken than must be
-        if most <= limit:
-            assert torch.equal(found, stages)
-
-
-def test_budget_takes_depth_from_the_least_certain_blocks_first() -> None:
-    stages = torch.full((1, 1, 1, 4), 1)
-    gate = torch.tensor([0.3, 2.0, 0.1, 1.0]).reshape(1, 1, 1, 1, 4)
-    assert within_budget(stages, gate, [1.0], 0.0, 2.0).flatten().tolist() == [0, 1, 0, 1]
 
 
 def test_gates_see_the_block_they_decide_about() -> None:

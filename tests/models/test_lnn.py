@@ -12,6 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from lnn_med.models.blocks import ChannelNorm, ResidualBlock
+from lnn_med.models.cover import Box, Plan
 from lnn_med.models.layer_attention import LayerAttentionStage
 from lnn_med.models.lnn import LNN, LNNConfig
 
@@ -89,13 +90,24 @@ def at_block(logits: Tensor, place: tuple[int, int, int]) -> Tensor:
     return logits[..., i, j, k]
 
 
+def block_by_block(stages: Tensor) -> list[Plan]:
+    """Plans (one a case) in which every block is a box of its own."""
+    plans = []
+    for case in stages:
+        boxes = [
+            Box((i, j, k), (1, 1, 1), int(case[i, j, k])) for i, j, k in case.nonzero().tolist()
+        ]  # fmt: skip
+        plans.append(Plan(boxes, 0.0, case.numpy()))
+    return plans
+
+
 @pytest.mark.parametrize("stages", [1, 2])
 @torch.inference_mode()
 def test_gather_path_with_every_block_active_equals_the_dense_path(
     network: LNN, image: Tensor, stages: int
 ) -> None:
     features = network.see(image).features
-    every = torch.full(grid_of(cases=2), stages)
+    every = block_by_block(torch.full(grid_of(cases=2), stages))
     dense = network(image, depth=1 + stages).logits
     torch.testing.assert_close(network._sparse(image, features, every), dense, **CLOSE)
 
@@ -106,10 +118,27 @@ def test_each_block_equals_the_dense_result_whatever_the_others_do(network: LNN,
     features = network.see(image[:1]).features
     for seed in range(3):
         stages = random_stages(1, seed)
-        mixed = network._sparse(image[:1], features, stages)
+        mixed = network._sparse(image[:1], features, block_by_block(stages))
         for i, j, k in torch.cartesian_prod(*map(torch.arange, grid_of()[1:])).tolist():
             expected = at_block(dense[int(stages[0, i, j, k])], (i, j, k))
             torch.testing.assert_close(at_block(mixed, (i, j, k)), expected, **CLOSE)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+@torch.inference_mode()
+def test_boxes_of_many_blocks_give_each_block_the_depth_that_is_reported(
+    network: LNN, image: Tensor, seed: int
+) -> None:
+    dense = [network(image, depth=number).logits for number in (1, 2, 3)]
+    wanted = torch.zeros(grid_of(cases=2), dtype=torch.long)
+    wanted[:, 1:, :2] = random_stages(2, seed)[:, 1:, :2].clamp(min=1)
+    wanted[:, 2, 0, 1] = 0
+    found = with_gates(network, wanted)(image, "auto")
+    assert (found.stages >= wanted).all()
+    assert (found.stages > wanted).any()  # some lie between others: boxes take them along
+    for n, i, j, k in torch.cartesian_prod(*map(torch.arange, grid_of(cases=2))).tolist():
+        expected = at_block(dense[int(found.stages[n, i, j, k])][n], (i, j, k))
+        torch.testing.assert_close(at_block(found.logits[n], (i, j, k)), expected, **CLOSE)
 
 
 @torch.inference_mode()
@@ -207,9 +236,9 @@ def test_a_batch_equals_its_cases_one_by_one(
 def test_auto_takes_the_dense_path_where_halos_cost_more(network: LNN, image: Tensor) -> None:
     nearly_all = torch.full(grid_of(), 2)
     nearly_all[0, 0, 0, 0] = 0
-    assert network.costs(SHAPE).gathered(nearly_all) > network.costs(SHAPE).full
     found = with_gates(network, nearly_all)(image[:1], "auto")
     assert (found.stages == 2).all()
+    assert found.flops == [network.costs(SHAPE).full]
     assert torch.equal(found.logits, network(image[:1], "full").logits)
 
 
@@ -219,11 +248,10 @@ def test_auto_stays_within_its_budget(network: LNN, image: Tensor, budget: float
     costs = network.costs(SHAPE)
     assert costs.trunk < 0.3 * costs.full
     for wanted in (torch.full(grid_of(), 2), random_stages(1, 5)):
-        found = with_gates(network, wanted)(image[:1], "auto", budget).stages
-        assert costs.of(found) <= budget * costs.full
-        assert costs.of(found) > 0.5 * min(budget * costs.full, costs.of(wanted))  # and uses what it may
-        if budget == 1.0:  # the dense path is affordable: no block loses depth
-            assert (found >= wanted).all()
+        gated = with_gates(network, wanted)
+        (free,), (spent,) = gated(image[:1], "auto").flops, gated(image[:1], "auto", budget).flops
+        assert costs.trunk < spent <= budget * costs.full
+        assert spent > 0.5 * min(budget * costs.full, free)  # and uses what it may
 
 
 @pytest.mark.parametrize("shape", [SHAPE, (48, 32, 32)])  # 480 tokens: dense attention; 768: blocks
@@ -239,9 +267,13 @@ def test_costs_equal_an_independent_count(network: LNN, shape: tuple[int, int, i
         *(trunk + counted(lambda s=s: network.dense(image, features, s)) for s in (1, 2)),
     ]
     assert costs.full == costs.dense[-1]
-    one = torch.zeros(1, TINY.in_channels, block, block, block)
-    its_features = torch.zeros(1, TINY.trunk_channels[0], block // 2, block // 2, block // 2)
-    assert costs.block == [counted(lambda s=s: network.dense(one, its_features, s)) for s in (1, 2)]
+    one = torch.zeros(1, TINY.in_channels, block, 2 * block, block)
+    its_features = torch.zeros(1, TINY.trunk_channels[0], block // 2, block, block // 2)
+    for stages in (1, 2):
+        expected = counted(lambda s=stages: network.dense(one, its_features, s))
+        assert costs.box((1, 2, 1), stages) == expected
+        grid = tuple(size // block for size in shape)
+        assert costs.trunk + costs.box(grid, stages) == costs.dense[stages]
 
 
 @pytest.mark.parametrize(
@@ -276,14 +308,15 @@ def test_counted_work_of_sparse_runs_is_the_work_really_done(network: LNN, image
     for seed in (0, 1):
         stages = random_stages(1, seed) * (torch.rand(grid_of(), generator=torch.manual_seed(seed)) < 0.4)
         gated = with_gates(network, stages)
-        assert torch.equal(gated(image[:1], "auto").stages, stages)
+        found = gated(image[:1], "auto")
+        assert 0 < len(found.stages.unique()) < 4
         done = counted(lambda gated=gated: gated(image[:1], "auto"))
         looked = counted(lambda: network.exit_at(network.see(image[:1]).features, (0, 0, 0)))
         deciding = counted(lambda gated=gated: gated.see(image[:1])) - counted(
             lambda: network.trunk(image[:1])
         )
         assert looked > deciding > 0
-        assert done - deciding == network.costs(SHAPE).of(stages)
+        assert found.flops == [done - deciding]
 
 
 def counted(work: object) -> int:
