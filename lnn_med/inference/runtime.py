@@ -48,8 +48,8 @@ class RuntimeConfig:
             raise ConfigError(f"runtime is {self.runtime!r}; it must be auto, torch or openvino.")
         if self.runtime == "openvino" and (text == "auto" or self.device == "cuda"):
             raise ConfigError(
-                "runtime openvino runs a fixed exit on the CPU: use it with --depth full, or 1, 2, ..., and not "
-                "with --device cuda."
+                "runtime openvino runs a fixed exit on the CPU: use it with --depth full, or 1, 2, ..., "
+                "and not with --device cuda."
             )
 
     @property

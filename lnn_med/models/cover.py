@@ -1,8 +1,8 @@
 """Which boxes of blocks are computed deeper: a block alone pays for its halo, neighbours share theirs.
 
-Every box is a rectangle of blocks with one depth. Whatever lies in a box gets its depth, wanted or not: the work
-is done anyway. The clustering is that of adaptive meshes (Berger and Rigoutsos, IEEE Trans. SMC 21, 1991): take
-the bounding box, cut it where two boxes cost least, as long as two cost less than one.
+Every box is a rectangle of blocks with one depth. Whatever lies in a box gets its depth, wanted or not:
+the work is done anyway. The clustering is that of adaptive meshes (Berger and Rigoutsos, IEEE Trans. SMC 21,
+1991): take the bounding box, cut it where two boxes cost least, as long as two cost less than one.
 """
 
 from __future__ import annotations
