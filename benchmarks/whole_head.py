@@ -1,7 +1,11 @@
-"""Time and peak memory of one whole 1 mm head through the command line, on this machine.
+"""Time and peak memory of one whole 1 mm head through the command line, on this machine, beside nnU-Net.
+
+    whole_head.py                                  ours: --depth auto and full
+    whole_head.py --depths auto full 1 full/openvino --nnunet VENV      VENV: an environment with nnunetv2
 
 The scan is the MNI152 template at 1 mm. Each run is a new process, so "cold" counts imports and loading;
-"networks" is what `result.json` states.
+"networks" is what `result.json` states. nnU-Net runs its own predictor on its own network (see nnunet_model.py)
+with steps of half a patch and without mirroring, at 1 mm and at 2 mm. All take turns.
 """
 
 from __future__ import annotations
@@ -15,64 +19,90 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from lnn_med.demo import mni152_template
 from lnn_med.io.nifti import write_nifti
 
 COLUMNS = ("cold_s", "networks_s", "fraction", "peak_rss_gb")
+PROGRAM = "from lnn_med.cli import main; main()"
+CLASSES = 51  # of brain-t1
 
 
-def measure(scan: Path, depth: str, folder: Path) -> dict[str, float]:
-    """One `lnn-med predict` in a process of its own."""
-    out = folder / f"result_{depth}"
-    program = "from lnn_med.cli import main; main()"
-    command = [
-        sys.executable,
-        "-c",
-        program,
-        "predict",
-        str(scan),
-        "-o",
-        str(out),
-        "--depth",
-        depth,
-        "--json",
-    ]
+class Runner(NamedTuple):
+    """A command by name; `result` is the JSON that it writes, if any."""
+
+    name: str
+    command: list[str]
+    result: Path | None = None
+
+
+def ours(scan: Path, depth: str, folder: Path) -> Runner:
+    """`lnn-med predict`; depth as `full` or `full/openvino`."""
+    number, _, runtime = depth.partition("/")
+    out = folder / f"result_{number}_{runtime}"
+    options = ["--depth", number, "--runtime", runtime or "auto", "--json"]
+    command = [sys.executable, "-c", PROGRAM, "predict", str(scan), "-o", str(out), *options]
+    return Runner(depth, command, out / "result.json")
+
+
+def nnunet(environment: Path, scan: Path, shape: tuple[int, ...], spacing: float, folder: Path) -> Runner:
+    """`nnUNetv2_predict_from_modelfolder` on a folder that holds the scan alone."""
+    model, images = folder / f"nnunet_{spacing:g}", folder / "images"
+    images.mkdir(exist_ok=True)
+    if not (images / "head_0000.nii.gz").exists():
+        (images / "head_0000.nii.gz").symlink_to(scan)
+    sizes = [str(round(size / spacing)) for size in shape]
+    maker = Path(__file__).with_name("nnunet_model.py")
+    options = ["--spacing", str(spacing), "--shape", *sizes, "--classes", str(CLASSES)]
+    subprocess.run([environment / "bin/python", maker, model, *options], check=True)
+    program = str(environment / "bin/nnUNetv2_predict_from_modelfolder")
+    paths = ["-i", str(images), "-o", str(folder / f"nnunet_out_{spacing:g}"), "-m", str(model)]
+    how = ["-f", "0", "-step_size", "0.5", "--disable_tta", "-device", "cpu", "-npp", "1", "-nps", "1"]
+    return Runner(f"nnU-Net {spacing:g} mm", [program, *paths, *how])
+
+
+def measure(runner: Runner) -> dict[str, float]:
+    """One run in a process of its own; peak memory is the largest process's."""
     start = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(runner.command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - start
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
-        raise SystemExit(f"lnn-med predict --depth {depth} ended with exit code {process.returncode}.")
-    compute = json.loads((out / "result.json").read_text(encoding="utf-8"))["compute"]
-    return {
-        "cold_s": seconds,
-        "networks_s": compute["seconds"],
-        "fraction": compute["fraction"],
-        "peak_rss_gb": usage.ru_maxrss * 1024 / 1e9,  # Linux counts in KiB
-    }
+        raise SystemExit(f"{runner.name} ended with exit code {process.returncode}.")
+    found = {"cold_s": seconds, "peak_rss_gb": usage.ru_maxrss * 1024 / 1e9}  # Linux counts in KiB
+    if runner.result:
+        compute = json.loads(runner.result.read_text(encoding="utf-8"))["compute"]
+        found |= {"networks_s": compute["seconds"], "fraction": compute["fraction"]}
+    return found
 
 
 def main() -> None:
     """Print the medians as a Markdown table, or everything as JSON."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=int, default=3, help="runs of each depth, in turn (default 3)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--runs", type=int, default=3, help="runs of each, in turn (default 3)")
     parser.add_argument("--depths", nargs="+", default=["auto", "full"])
+    parser.add_argument("--nnunet", type=Path, metavar="VENV", help="environment with nnunetv2")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     volume = mni152_template()
-    runs: dict[str, list[dict[str, float]]] = {depth: [] for depth in options.depths}
     with tempfile.TemporaryDirectory() as name:
-        scan = Path(name) / "mni152.nii.gz"
+        folder = Path(name)
+        scan = folder / "mni152.nii.gz"
         write_nifti(volume, scan)
+        runners = [ours(scan, depth, folder) for depth in options.depths]
+        if options.nnunet:
+            runners += [nnunet(options.nnunet, scan, volume.shape, mm, folder) for mm in (1.0, 2.0)]
+        runs: dict[str, list[dict[str, float]]] = {runner.name: [] for runner in runners}
         for _ in range(options.runs):  # in turn, so that a slow minute of the machine hits all of them
-            for depth in options.depths:
-                runs[depth].append(measure(scan, depth, Path(name)))
+            for runner in runners:
+                runs[runner.name].append(measure(runner))
     medians = {
-        depth: {key: statistics.median(run[key] for run in found) for key in COLUMNS}
-        for depth, found in runs.items()
+        name: {key: statistics.median(run[key] for run in found) for key in COLUMNS if key in found[0]}
+        for name, found in runs.items()
     }
     report: dict[str, Any] = {
         "scan": {"shape": volume.shape, "spacing_mm": volume.spacing_mm},
@@ -88,9 +118,10 @@ def main() -> None:
     print(
         f"MNI152 template, {shape} voxels of 1 mm, {report['cores']} cores, median of {options.runs} runs\n"
     )
-    print("| depth | " + " | ".join(COLUMNS) + " |\n|" + "---|" * (1 + len(COLUMNS)))
-    for depth, found in medians.items():
-        print(f"| {depth} | " + " | ".join(f"{found[key]:.2f}" for key in COLUMNS) + " |")
+    print("| what | " + " | ".join(COLUMNS) + " |\n|" + "---|" * (1 + len(COLUMNS)))
+    for name, found in medians.items():
+        cells = [f"{found[key]:.2f}" if key in found else "" for key in COLUMNS]
+        print(f"| {name} | " + " | ".join(cells) + " |")
 
 
 if __name__ == "__main__":
