@@ -4,8 +4,8 @@
     whole_head.py --depths auto full 1 full/openvino --nnunet VENV      VENV: an environment with nnunetv2
 
 The scan is the MNI152 template at 1 mm. Each run is a new process, so "cold" counts imports and loading;
-"networks" is what `result.json` states. nnU-Net runs its own predictor on its own network (nnunet_model.py) with
-steps of half a patch and without mirroring, at 1 mm and at 2 mm. All take turns.
+"networks" is what `result.json` states. nnU-Net runs its own predictor on its own network (nnunet_model.py)
+with steps of half a patch and without mirroring, at 1 mm and at 2 mm. All take turns.
 """
 
 from __future__ import annotations
