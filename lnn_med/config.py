@@ -95,6 +95,15 @@ def override(values: dict[str, Any], assignments: Sequence[str]) -> dict[str, An
     return result
 
 
+def merge(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested plain values of `base` under those of `change`; groups are merged, lists replaced."""
+    result = _plain(base)
+    for key, value in change.items():
+        both = isinstance(value, Mapping) and isinstance(result.get(key), dict)
+        result[key] = merge(result[key], value) if both else _plain(value)
+    return result
+
+
 def _parse(text: str, name: str) -> Any:
     """YAML without aliases, which can inflate, and without tags, which can run code."""
     try:

@@ -28,7 +28,7 @@ from lnn_med.models.lnn import LNN
 from lnn_med.training.card import model_card
 from lnn_med.training.datasets import Item, Variants, case_names, collate, load_cases, split_cases
 from lnn_med.training.losses import Terms, class_weights, network_loss
-from lnn_med.training.run_config import RunConfig, read_run_config
+from lnn_med.training.run_config import RunConfig, read_run_config, shipped_config
 from lnn_med.training.schedule import Average, learning_rate, make_optimizers, set_rate
 from lnn_med.training.validate import validate
 
@@ -83,7 +83,7 @@ def train(
 
 def find_config(path: Path) -> Path:
     """A configuration file by path, or a shipped one by name."""
-    shipped = Path(__file__).parent / "configs" / f"{path.name}.yaml"
+    shipped = shipped_config(path.name)
     return shipped if not path.is_file() and shipped.is_file() else path
 
 

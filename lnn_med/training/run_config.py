@@ -18,6 +18,8 @@ from lnn_med.training.losses import LossConfig
 from lnn_med.training.schedule import ScheduleConfig
 from lnn_med.transforms.augment import AugmentConfig
 
+CONFIGS = Path(__file__).parent / "configs"
+
 
 @dataclass(frozen=True)
 class RunConfig:
@@ -68,12 +70,18 @@ class RunConfig:
 
 
 def read_run_config(path: Path, assignments: Sequence[str] = ()) -> RunConfig:
-    """Read a YAML file and apply `key=value` assignments; `labels: [[name, [sources]], ...]` gets numbers.
+    """Read a YAML file and apply `key=value` assignments.
+
+    `labels: [[name, [sources]], ...]` gets numbers; `base: NAME` stands for all that the shipped
+    configuration of that name says and this file does not.
 
     Raises:
         ConfigError: see `lnn_med.config.build`.
     """
-    values = configuration.override(configuration.load_yaml(path), assignments)
+    values = configuration.load_yaml(path)
+    if base := values.pop("base", None):
+        values = configuration.merge(configuration.load_yaml(shipped_config(str(base))), values)
+    values = configuration.override(values, assignments)
     labels = values.get("labels")
     if not isinstance(labels, list):
         raise ConfigError("`labels` is missing; a list of [name, [sources]] is needed.")
@@ -82,6 +90,11 @@ def read_run_config(path: Path, assignments: Sequence[str] = ()) -> RunConfig:
     if isinstance(network, dict):
         network.setdefault("classes", len(labels) + 1)
     return configuration.build(RunConfig, values)
+
+
+def shipped_config(name: str) -> Path:
+    """The file of a configuration that ships."""
+    return CONFIGS / f"{name}.yaml"
 
 
 def _numbered(number: int, entry: Any) -> Any:

@@ -27,6 +27,7 @@ from lnn_med.training.calibration_fit import (
     folds,
     reliability,
     usual_input,
+    usual_limit,
     volume_calibration,
 )
 from lnn_med.training.run_config import read_run_config
@@ -158,6 +159,29 @@ def test_a_bundle_is_calibrated_and_predicts_with_it(bundle: Bundle, tmp_path: P
             assert structure.coverage == 0.8
             low, high = structure.interval_mm3
             assert low * high == pytest.approx(structure.volume_mm3**2)
+
+
+def test_heads_are_also_told_apart_without_their_skull(bundle: Bundle, tmp_path: Path) -> None:
+    sides = ("Hippocampus_L", "Hippocampus_R")
+    labels = tuple(replace(one, name=name) for one, name in zip(bundle.info.labels, sides, strict=True))
+    info = replace(bundle.info, labels=labels)
+    head = save_bundle(tmp_path / "head", info, bundle.network(), "# card\n")
+    seen: list[tuple[int, int]] = []
+    found = calibrate(head, bundle.path.parent / "data", progress=lambda *now: seen.append(now)).calibration
+    assert seen[-1] == (38, 38)  # 10 unseen cases once for temperature, twice whole; 4 of training twice
+    assert found.usual is not None
+    assert found.usual_stripped is not None
+    assert found.usual.mean != found.usual_stripped.mean
+    assert found.usual_doubt is not None
+    assert 0 < found.usual_doubt <= 1
+
+
+@pytest.mark.parametrize(
+    ("count", "expected"),
+    [(10, 9 * 1.1), (39, 38.0), (100, 98.0)],  # too few; the largest of just enough; the 99th of 101 ranks
+)
+def test_the_usual_limit_is_a_conformal_quantile_or_above_all(count: int, expected: float) -> None:
+    assert usual_limit([float(n) for n in range(count)]) == pytest.approx(expected)
 
 
 def test_the_quantile_is_that_of_all_unseen_cases() -> None:

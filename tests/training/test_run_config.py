@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ from lnn_med.training.loop import find_config
 from lnn_med.training.run_config import read_run_config
 from tests.training.toys import write_config
 
+ABLATIONS = Path(__file__).parents[2] / "benchmarks" / "ablations"
+
 
 @pytest.mark.parametrize("name", ["brain-t1", "hippocampus-t1"])
 def test_shipped_configurations_are_valid_and_found_by_name(name: str) -> None:
@@ -20,6 +23,27 @@ def test_shipped_configurations_are_valid_and_found_by_name(name: str) -> None:
     table = source_table(config.labels)
     assert int((table > 0).sum()) == sum(len(label.sources) for label in config.labels)
     assert config.about["licence"]
+
+
+def test_a_file_of_a_few_lines_changes_a_shipped_configuration(tmp_path: Path) -> None:
+    path = tmp_path / "small.yaml"
+    path.write_text("base: brain-t1\nname: small\nnetwork: {attention_level: -1}\nwindow: [64, 64, 64]\n")
+    shipped = read_run_config(find_config(Path("brain-t1")))
+    config = read_run_config(path, ["data.fold=1"])
+    assert (config.name, config.window, config.network.attention_level) == ("small", (64, 64, 64), -1)
+    assert (config.labels, config.network.trunk_channels) == (shipped.labels, shipped.network.trunk_channels)
+    assert config.data == replace(shipped.data, fold=1)
+    path.write_text("base: brain-t2\n")
+    with pytest.raises(ConfigError, match="brain-t2"):
+        read_run_config(path)
+
+
+@pytest.mark.parametrize("path", sorted(ABLATIONS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_ablations_are_valid_configurations_of_ten_lines(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= 10
+    assert read_run_config(path).network != read_run_config(ABLATIONS / "trunk.yaml").network or (
+        path.stem == "trunk"
+    )
 
 
 def test_labels_are_numbered_in_order_and_count_the_classes(tmp_path: Path) -> None:

@@ -1,0 +1,86 @@
+"""What each part is worth: trains the configurations of benchmarks/ablations with the same seed and steps.
+
+    ablations.py DATA -o RUNS                                  all of them
+    ablations.py DATA -o RUNS --only trunk trunk_deeper        some
+    ablations.py DATA -o RUNS --seeds 1 2 3
+
+A run that is complete is not trained again, one that was interrupted goes on. The table is sorted by Dice of
+the validation fold at the deepest trained exit; seconds a step are of this machine and of that moment.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+from pathlib import Path
+from typing import NamedTuple
+
+from lnn_med.allocator import keep_memory
+from lnn_med.models.lnn import LNN
+from lnn_med.training.loop import LOG, train
+from lnn_med.training.run_config import RunConfig, read_run_config
+
+FOLDER = Path(__file__).with_name("ablations")
+SHAPE = (96, 112, 112)  # model grid of a whole head at 2 mm, for FLOPs
+
+
+class Found(NamedTuple):
+    """One run: Dice of the validation fold, seconds a step."""
+
+    dice: float
+    seconds: float
+
+
+def run(path: Path, folder: Path, overrides: list[str]) -> Found:
+    """Train, or read what was trained."""
+    train(path, folder, overrides)
+    rows = [json.loads(row) for row in (folder / LOG).read_text(encoding="utf-8").splitlines()]
+    steps = [row for row in rows if "minutes" in row]
+    spent = [
+        60 * (b["minutes"] - a["minutes"]) / (b["step"] - a["step"])
+        for a, b in zip(steps, steps[1:], strict=False)
+        if b["minutes"] > a["minutes"]  # a run that went on starts its clock anew
+    ]
+    results = [row["validation"] for row in rows if "validation" in row]
+    return Found(results[-1]["dice_exits"][-1], statistics.median(spent))
+
+
+def work(config: RunConfig) -> tuple[float, float]:
+    """Millions of parameters of the trunk and its GFLOPs on a whole head."""
+    network = LNN(config.network)
+    return sum(p.numel() for p in network.trunk.parameters()) / 1e6, network.costs(SHAPE).trunk / 1e9
+
+
+def main() -> None:
+    """Train and print the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("data", help="root of the data set of brain-t1")
+    parser.add_argument("-o", "--out", type=Path, required=True, help="folder of the runs")
+    parser.add_argument("--only", nargs="+", help="names of configurations")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[1])
+    chosen = parser.parse_args()
+    keep_memory()
+    names = chosen.only or sorted(path.stem for path in FOLDER.glob("*.yaml"))
+    rows = []
+    for name in names:
+        path = FOLDER / f"{name}.yaml"
+        parts, gflops = work(read_run_config(path, [f"data.root={chosen.data}"]))
+        found = [
+            run(path, chosen.out / f"{name}-{seed}", [f"data.root={chosen.data}", f"seed={seed}"])
+            for seed in chosen.seeds
+        ]
+        dice = [each.dice for each in found]
+        rows.append((statistics.mean(dice), name, parts, gflops, dice, found[-1].seconds))
+        print(f"{name}: {dice}", flush=True)
+    print("\n| configuration | Dice (each seed) | trunk, M parameters | trunk, GFLOPs | s a step |")
+    print("|---|---|---|---|---|")
+    for mean, name, parts, gflops, dice, seconds in sorted(rows, reverse=True):
+        each = ", ".join(f"{value:.4f}" for value in dice)
+        print(f"| {name} | {mean:.4f} ({each}) | {parts:.2f} | {gflops:.1f} | {seconds:.2f} |")
+
+
+if __name__ == "__main__":
+    main()
