@@ -19,6 +19,7 @@ MAPS = {DEPTH: "depth.dcm", UNCERTAINTY: "uncertainty.dcm"}
 DOCUMENT = "report.dcm"
 # In the order in which they are listed; maps and the document are written only when they are asked for.
 OWNED = (*SEGMENTATIONS.values(), REPORT, CAPTURE)
+OPTIONAL = (*MAPS.values(), DOCUMENT)
 
 
 def has_origin(prediction: Prediction) -> bool:

@@ -28,6 +28,7 @@ from lnn_med.io.dicom_codes import (
     VOLUME,
     anatomy,
     measure,
+    own_code,
 )
 from lnn_med.io.dicom_making import (
     MANUFACTURER,
@@ -44,7 +45,12 @@ from lnn_med.io.dicom_segmentation import SEGMENTATION_STORAGE, Segments, algori
 ROLE = "SR"
 COMMENT = codes.DCM.Comment
 MAX_TEXT = 1024  # characters of a TEXT item; far below the limit of UT, so that every viewer shows it
-UNITS = {"_mm3": codes.UCUM.CubicMillimeter, "_pct": codes.UCUM.Percent}
+UNITS = {
+    "_mm3": codes.UCUM.CubicMillimeter,
+    "_pct": codes.UCUM.Percent,
+    "_years": Code("a", "UCUM", "year"),
+}
+NO_DIAGNOSIS = "Output of a model for research; no diagnosis."
 
 
 def write_report(making: Making, segments: Sequence[Segments], path: Path) -> None:
@@ -70,12 +76,13 @@ def write_report(making: Making, segments: Sequence[Segments], path: Path) -> No
 
 
 def _number_groups(making: Making, segments: Sequence[Segments]) -> list[Any]:
-    """A group for each structure and each derived number; none after a FAIL."""
+    """A group for each structure, derived number and classification; none after a FAIL."""
     if making.record["qc"]["status"] == "fail":
         return []
     structures = [_structure_group(making, entry, segments) for entry in making.record["structures"]]
     derived = making.record["derived"].items()
-    return structures + [_derived_group(making, *pair) for pair in derived if pair[1] is not None]
+    structures += [_derived_group(making, *pair) for pair in derived if pair[1] is not None]
+    return structures + [_class_group(making, entry) for entry in making.record["classification"]]
 
 
 def _content(making: Making, groups: Sequence[Any]) -> sr.MeasurementReport:
@@ -155,12 +162,40 @@ def _volume(entry: Mapping[str, Any]) -> list[sr.Measurement]:
 
 def _derived_group(making: Making, name: str, value: float) -> sr.MeasurementsAndQualitativeEvaluations:
     concept, of = measure(name)
-    unit = next((unit for ending, unit in UNITS.items() if name.endswith(ending)), codes.UCUM.NoUnits)
     return sr.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=_tracking(making, name),
         finding_sites=[sr.FindingSite(of)],
-        measurements=[sr.Measurement(name=concept, value=value, unit=unit)],
+        measurements=[sr.Measurement(name=concept, value=value, unit=_unit(name))],
     )
+
+
+def _class_group(making: Making, entry: Mapping[str, Any]) -> sr.MeasurementsAndQualitativeEvaluations:
+    """What a classifier says of the whole scan: its numbers, and in words the set of classes it leaves open.
+
+    There is no finding: a probability of dementia must not be read as the finding of dementia.
+    """
+    target = entry["target"]
+    numbers = {f"{target}_{key}": value for key, value in entry.items() if _is_number(value)}
+    group = sr.MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=_tracking(making, target),
+        finding_sites=[sr.FindingSite(BRAIN)],
+        measurements=[
+            sr.Measurement(name=own_code(name), value=value, unit=_unit(name))
+            for name, value in numbers.items()
+        ],
+    )
+    if entry.get("prediction_set") is not None:
+        _comment(group, f"Prediction set: {', '.join(map(str, entry['prediction_set'])) or 'none'}")
+    _comment(group, NO_DIAGNOSIS)
+    return group
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _unit(name: str) -> Code:
+    return next((unit for ending, unit in UNITS.items() if name.endswith(ending)), codes.UCUM.NoUnits)
 
 
 def _tracking(making: Making, name: str) -> sr.TrackingIdentifier:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from lnn_med.errors import Code, InputError, WarningCode
 from lnn_med.io import dicom_outputs
@@ -24,15 +26,29 @@ LABELS = "labels.json"
 VOLUMES = "volumes.csv"
 RESULT = "result.json"
 THUMBNAIL = "thumbnail.png"
+PDF = "report.pdf"
 # Those of DICOM are written for DICOM input only; a stale one must not outlive its scan.
 OWNED = (
     *(*LABEL_MAPS, DEPTH, UNCERTAINTY),
-    *(LABELS, VOLUMES, RESULT, THUMBNAIL, *dicom_outputs.OWNED, PROVENANCE),
+    *(LABELS, VOLUMES, RESULT, THUMBNAIL, PDF, *dicom_outputs.OWNED, *dicom_outputs.OPTIONAL, PROVENANCE),
 )
 
 
+@dataclass(frozen=True)
+class Extras:
+    """Files that are written only when they are asked for."""
+
+    dicom_maps: bool = False  # depth and uncertainty as DICOM: four bytes a voxel
+    pdf: bool = False  # the volumetry page; for DICOM input also as a DICOM document
+    facts: Mapping[str, Any] = field(default_factory=dict)  # for the page: age in years, sex
+
+
 def write_prediction(
-    prediction: Prediction, out: Path, execution: Execution | None = None, when: datetime | None = None
+    prediction: Prediction,
+    out: Path,
+    execution: Execution | None = None,
+    when: datetime | None = None,
+    extras: Extras | None = None,
 ) -> list[str]:
     """Write every file of `prediction` into the folder `out`, whole or not at all.
 
@@ -44,12 +60,14 @@ def write_prediction(
         out: the folder.
         execution: when, where and how the networks ran, for provenance.json.
         when: date and time that DICOM files carry; None takes those of the study.
+        extras: files that are written only when they are asked for.
 
     Returns:
         The names of the files, as they now lie in `out`.
 
     Raises:
         InputError: E_STORAGE, when `out` cannot be written; nothing has changed then.
+        LnnMedError: a page is asked for and typst is not installed.
     """
     check_out(out)
     with storage_errors():
@@ -58,7 +76,7 @@ def write_prediction(
             place = out if out.is_dir() else _made(out.parent)
             with _staging(place) as staging:
                 new = _made(staging / "new")
-                names = _write_files(prediction, new, execution, when)
+                names = _write_files(prediction, new, execution, when, extras or Extras())
                 _settle(new, out, staging)
         except BaseException:
             _drop_empty(missing)
@@ -96,7 +114,11 @@ def storage_errors() -> Iterator[None]:
 
 
 def _write_files(
-    prediction: Prediction, folder: Path, execution: Execution | None, when: datetime | None
+    prediction: Prediction,
+    folder: Path,
+    execution: Execution | None,
+    when: datetime | None,
+    extras: Extras,
 ) -> list[str]:
     record = result_record(prediction)
     for name in (*LABEL_MAPS, DEPTH, UNCERTAINTY):
@@ -110,14 +132,30 @@ def _write_files(
     if all(found.code is not WarningCode.PHI_PIXELS for found in prediction.findings):
         png = thumbnail(prediction)
         (folder / THUMBNAIL).write_bytes(png)
+    pdf = _write_pdf(folder, extras)
     if dicom_outputs.has_origin(prediction):
-        dicom_outputs.write_outputs(dicom_outputs.making(prediction, record, when), folder, png)
+        making = dicom_outputs.making(prediction, record, when)
+        dicom_outputs.write_outputs(making, folder, png)
+        if extras.dicom_maps:
+            dicom_outputs.write_maps(making, folder)
+        if pdf is not None:
+            dicom_outputs.write_pdf(making, pdf, folder)
     hashes = output_hashes(folder, [name for name in OWNED if (folder / name).exists()])
     write_json(folder / PROVENANCE, provenance_record(prediction, hashes, execution))
     names = [name for name in OWNED if (folder / name).exists()]
     for name in names:
         _flush(folder / name)
     return names
+
+
+def _write_pdf(folder: Path, extras: Extras) -> bytes | None:
+    """The volumetry page of what lies in the folder, if it is asked for."""
+    if not extras.pdf:
+        return None
+    from lnn_med.io.volumetry_pdf import write_page  # it reads the files that are written here
+
+    write_page(folder, extras.facts, folder / PDF)
+    return (folder / PDF).read_bytes()
 
 
 def _labels(prediction: Prediction) -> dict[str, dict[str, str]]:

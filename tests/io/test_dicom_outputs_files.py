@@ -19,7 +19,7 @@ from lnn_med.io.dicom_capture import laterality
 from lnn_med.io.dicom_codes import LEFT, PRIVATE_SCHEME, RIGHT, anatomy, is_known, own_code
 from lnn_med.io.dicom_outputs import OWNED, write_maps, write_outputs, write_pdf
 from lnn_med.io.dicom_series import read_series
-from lnn_med.io.result_files import write_prediction
+from lnn_med.io.result_files import Extras, write_prediction
 from lnn_med.io.result_record import result_record
 from lnn_med.io.thumbnail import thumbnail
 from lnn_med.prediction import DEPTH, SEGMENTATION, UNCERTAINTY
@@ -91,7 +91,40 @@ def test_report_has_the_digits_of_json(scan, folder):
     percent = own_code("hippocampus_asymmetry_pct").value
     expected = record["derived"]["hippocampus_asymmetry_pct"], "%"
     assert found["hippocampus_asymmetry_pct", percent] == expected
-    assert len(found) == 4 * len(record["structures"]) + 2  # a derived number that is None is left out
+    (told,) = record["classification"]
+    for key in ("probability", "coverage"):
+        assert found["dementia", own_code(f"dementia_{key}").value] == (told[key], "1")
+    assert len(found) == 4 * len(record["structures"]) + 2 + 2  # a derived number that is None is left out
+
+
+def test_classification_is_no_finding(folder):
+    """A viewer that lists findings must not list dementia because a probability was given."""
+    (group,) = (
+        item
+        for item in content(pydicom.dcmread(folder / "measurements.dcm"))
+        if any(getattr(child, "TextValue", "") == "dementia" for child in item.get("ContentSequence", ()))
+    )
+    items = list(group.ContentSequence)
+    assert not [item for item in items if code_of(item) == "121071"]  # "Finding"
+    texts = [item.TextValue for item in items if item.ValueType == "TEXT"]
+    assert "Prediction set: no" in texts
+    assert "Output of a model for research; no diagnosis." in texts
+
+
+def test_maps_and_page_are_written_when_they_are_asked_for(scan, tmp_path):
+    pytest.importorskip("typst")
+    made, extras = predicted(scan), Extras(dicom_maps=True, pdf=True, facts={"age": 71.0, "sex": "F"})
+    names = write_prediction(made, tmp_path / "out", extras=extras)
+    assert {"depth.dcm", "uncertainty.dcm", "report.pdf", "report.dcm"} <= set(names)
+    document = pydicom.dcmread(tmp_path / "out" / "report.dcm")
+    pdf = (tmp_path / "out" / "report.pdf").read_bytes()
+    assert document.EncapsulatedDocument[: document.EncapsulatedDocumentLength] == pdf
+    check(tmp_path / "out" / "report.dcm")
+    listed = json.loads((tmp_path / "out" / "provenance.json").read_text())["outputs"]
+    assert set(listed) == set(names) - {"provenance.json"}
+    again = write_prediction(made, tmp_path / "out")  # without them: no stale ones stay
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(again)
+    assert "report.pdf" not in again
 
 
 def test_report_refers_to_the_segment_of_each_structure(folder):
