@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,7 +40,7 @@ def run(path: Path, folder: Path, overrides: list[str]) -> Found:
     steps = [row for row in rows if "minutes" in row]
     spent = [
         60 * (b["minutes"] - a["minutes"]) / (b["step"] - a["step"])
-        for a, b in zip(steps, steps[1:], strict=False)
+        for a, b in pairwise(steps)
         if b["minutes"] > a["minutes"]  # a run that went on starts its clock anew
     ]
     results = [row["validation"] for row in rows if "validation" in row]
