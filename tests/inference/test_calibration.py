@@ -84,6 +84,16 @@ def test_oddness_is_the_mahalanobis_distance_over_its_limit() -> None:
     assert usual.oddness((data.mean(0) + np.array([0, 0, 5.0])).astype(np.float32)) > 10
 
 
+def test_a_scan_is_as_odd_as_to_the_nearer_of_both_kinds() -> None:
+    whole = UsualInput((0.0,), ((1.0,),), 2.0)
+    stripped = UsualInput((10.0,), ((1.0,),), 1.0)
+    both = Calibration(usual=whole, usual_stripped=stripped)
+    at = {place: both.oddness(np.array([place], np.float32)) for place in (0.0, 4.0, 10.0, 12.0)}
+    assert at == {0.0: 0, 4.0: 2, 10.0: 0, 12.0: 2}
+    assert Calibration(usual=whole).oddness(np.array([10.0], np.float32)) == 5
+    assert Calibration().oddness(np.array([0.0], np.float32)) is None
+
+
 @pytest.mark.parametrize(
     ("before", "oddness", "after"),
     [

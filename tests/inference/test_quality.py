@@ -7,10 +7,14 @@ import pytest
 
 from lnn_med.errors import Code, InputError, WarningCode
 from lnn_med.inference.quality import (
+    UNSURE,
+    doubt,
     is_crop,
     judge_crop,
     judge_head,
     resolution_findings,
+    with_doubt,
+    with_reasons,
     with_validation,
 )
 from lnn_med.prediction import Quality
@@ -130,3 +134,35 @@ def test_weights_that_missed_their_validation_do_not_pass() -> None:
     assert with_validation(passed, "brain-t1", {"Hippocampus_L": 0.8, "AccumbensArea_L": 0.3}) == passed
     assert with_validation(passed, "brain-t1", {}) == passed
     assert with_validation(failed, "brain-t1", weak) == failed
+
+
+def test_doubt_is_the_mean_entropy_of_labelled_voxels() -> None:
+    labels = np.zeros((4, 4, 4), dtype=np.uint8)
+    labels[:2, 0, 0] = 1, 2
+    entropy = np.full(labels.shape, 0.9, dtype=np.float32)
+    entropy[:2, 0, 0] = 0.1, 0.3
+    assert doubt(labels, entropy) == pytest.approx(0.2)
+    assert doubt(np.zeros_like(labels), entropy) == 1
+
+
+@pytest.mark.parametrize(
+    ("before", "found", "usual", "after"),
+    [
+        ("pass", 0.1, 0.1, "pass"),
+        ("pass", 0.1 * UNSURE * 0.99, 0.1, "pass"),
+        ("pass", 0.1 * UNSURE * 1.01, 0.1, "review"),
+        ("review", 0.9, 0.1, "review"),
+        ("fail", 0.9, 0.1, "fail"),
+        ("pass", 0.9, None, "pass"),  # not calibrated
+    ],
+)
+def test_a_network_in_doubt_is_looked_at(before: str, found: float, usual: float | None, after: str) -> None:
+    judged = with_doubt(Quality(before), found, usual)
+    assert judged.status == after
+    assert any("doubts" in reason for reason in judged.reasons) == (after == "review")
+
+
+def test_reasons_add_up_and_never_soften() -> None:
+    assert with_reasons(Quality("pass"), ()) == Quality("pass")
+    assert with_reasons(Quality("review", ("a",)), ("b",)) == Quality("review", ("a", "b"))
+    assert with_reasons(Quality("fail", ("a",)), ("b",)) == Quality("fail", ("a",))
