@@ -1,4 +1,4 @@
-"""Commands that make and examine bundles: train, evaluate, calibrate."""
+"""Commands that make and examine bundles: train, evaluate, calibrate, stress."""
 
 from __future__ import annotations
 
@@ -143,4 +143,47 @@ def calibrate(
     intervals = [(name, v.quantile, v.n, v.cross_fitted, v.width_pct) for name, v in found.volumes.items()]
     show_table(text, "", ("structure", "quantile", "cases", "coverage", "width, %"), intervals)
     text.print(f"{found.cases} cases; wrote {made.path}", markup=False)
+    return DONE
+
+
+@app.command(epilog=example("lnn-med stress hippocampus-t1 Task04_Hippocampus -o stress.json --cases 10"))
+def stress(
+    bundle: Annotated[str, typer.Argument(help="Bundle, by name or folder.")],
+    dataset: Annotated[Path, typer.Argument(help="Folder with imagesTr/ and labelsTr/.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Result, as `stress_result` of a protocol.")],
+    split: Annotated[str, typer.Option(help="One of the bundle's splits, or all.")] = "val",
+    cases: Annotated[
+        int | None, typer.Option(help="At most so many cases, spread over the split.", min=1)
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the disturbances.")] = 0,
+    depth: Depth = "auto",
+    budget: Budget = None,
+    device: Device = "auto",
+    runtime: Runtime = "auto",
+    as_json: Json = False,
+    verbose: Verbose = False,
+) -> int:
+    """Disturb scans (noise, field, blur, motion, ghosts, rotation, thick slices, axis order) and compare."""
+    set_up_logging(verbose)
+    keep_memory()
+    with counting(as_json, "Disturbing", None) as progress:
+        from lnn_med.evaluation.stress import stress as run_stress
+        from lnn_med.inference.bundle import load_bundle
+        from lnn_med.inference.predict import Predictor
+
+        def advance(done: int, total: int) -> None:
+            progress.update(progress.task_ids[0], completed=done, total=total)
+
+        model = load_bundle(bundle)
+        networks = Predictor((model.path,), depth, budget, device, runtime)
+        record = run_stress(model, dataset, out, networks, split, cases, seed, advance)
+    if as_json:
+        show_json(record)
+        return DONE
+    text = console()
+    for found in (record, record["repeatability"]):
+        if found:
+            show_table(text, found["title"], found["columns"], found["rows"])
+    text.print(f"{record['note']}\nWrote {out.name}", markup=False)
+    text.print(RESEARCH_USE)
     return DONE
