@@ -4,28 +4,23 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from nibabel.orientations import apply_orientation, inv_ornt_aff, ornt_transform
-from scipy.spatial import KDTree
 
-from lnn_med import geometry
-from lnn_med.errors import Code, InputError
-from lnn_med.evaluation.labels import MAX_LABEL, Indices, check_same_grid, read_reference
+from lnn_med.errors import InputError
+from lnn_med.evaluation.label_numbers import index_of, indexed, names_of, on_grid
+from lnn_med.evaluation.labels import Indices, read_reference
 from lnn_med.evaluation.matching import LabelTable, Matched, Pair
 from lnn_med.evaluation.metrics import (
     BOTH_EMPTY,
     MISSING,
-    SCORED,
-    Mask,
-    Spacing,
     StructureMetrics,
-    _surface,
     structure_metrics,
 )
-from lnn_med.evaluation.predictions import LabelFile, PredictedCase
+from lnn_med.evaluation.predictions import PredictedCase
+from lnn_med.evaluation.surfaces import Mask, Spacing
 from lnn_med.volume import Volume
 
 logger = logging.getLogger(__name__)
@@ -42,7 +37,6 @@ class Measured:
     """One structure of one case: the metrics, and what the prediction itself says about its volume."""
 
     metrics: StructureMetrics
-    msd_mm: float  # mean surface distance, both directions, by area
     reported_mm3: float | None = None
     interval_mm3: tuple[float, float] | None = None
 
@@ -142,7 +136,7 @@ def compare(
 
 
 def _compared(pair: Pair, truth: Volume, table: LabelTable, tolerance_mm: float) -> ComparedCase:
-    indices = _indexed(truth.data, {table.reference[name]: name for name in table.structures}, table)
+    indices = indexed(truth.data, {table.reference[name]: name for name in table.structures}, table)
     code, reason = _why_missing(pair.prediction)
     found: dict[str, Measured] = {}
     if pair.prediction is not None and code is None:
@@ -185,22 +179,20 @@ def _measured(
     stated = {one["name"]: one for one in (prediction.result or {}).get("structures", ())}
     found: dict[str, Measured] = {}
     for label_file in prediction.maps:
-        names = _names_of(label_file, table)
+        names = names_of(label_file, table)
         wanted = [name for name in dict.fromkeys(names.values()) if name not in found]
         if not wanted:
             continue
         predicted = on_grid(read_reference(label_file.path), truth)
-        own = (predicted > 0) * _index(names[1], table) if label_file.mask_of else None
-        mapped = np.asarray(own, np.int32) if own is not None else _indexed(predicted, names, table)
-        labels = [_index(name, table) for name in wanted]
+        own = (predicted > 0) * index_of(names[1], table) if label_file.mask_of else None
+        mapped = np.asarray(own, np.int32) if own is not None else indexed(predicted, names, table)
+        labels = [index_of(name, table) for name in wanted]
         results = structure_metrics(mapped, indices, labels, truth.spacing_mm, tolerance_mm)
         for name, label in zip(wanted, labels, strict=True):
-            distance = mean_surface_mm(mapped == label, indices == label, truth.spacing_mm, results[label])
             entry = stated.get(name, {})
             edges = entry.get("interval_mm3")
-            found[name] = Measured(
-                results[label], distance, entry.get("volume_mm3"), (edges[0], edges[1]) if edges else None
-            )
+            interval = (edges[0], edges[1]) if edges else None
+            found[name] = Measured(results[label], entry.get("volume_mm3"), interval)
     return found
 
 
@@ -214,7 +206,7 @@ def masks_of(case: ComparedCase, name: str, table: LabelTable) -> tuple[Volume, 
     truth = read_reference(case.pair.reference.labels)
     predicted = np.zeros(truth.shape, dtype=bool)
     for label_file in case.pair.prediction.maps if case.pair.prediction else ():
-        values = [value for value, named in _names_of(label_file, table).items() if named == name]
+        values = [value for value, named in names_of(label_file, table).items() if named == name]
         if values:
             data = on_grid(read_reference(label_file.path), truth)
             predicted = data > 0 if label_file.mask_of else data == values[0]
@@ -222,79 +214,12 @@ def masks_of(case: ComparedCase, name: str, table: LabelTable) -> tuple[Volume, 
     return truth, truth.data == table.reference[name], predicted
 
 
-def _names_of(label_file: LabelFile, table: LabelTable) -> dict[int, str]:
-    """Integer to structure of one map, only for structures that are compared."""
-    if label_file.mask_of:
-        return {1: label_file.mask_of} if label_file.mask_of in table.reference else {}
-    if table.predicted is not None:
-        return {integer: name for name, integer in table.predicted.items()}
-    return {integer: name for integer, name in label_file.names.items() if name in table.reference}
-
-
-def on_grid(predicted: Volume, truth: Volume) -> Indices:
-    """The predicted labels in the reference's axis order; nothing is resampled.
-
-    Raises:
-        InputError: E_GEOMETRY when the voxels are not the same ones.
-    """
-    if predicted.orientation != truth.orientation:
-        change = ornt_transform(
-            geometry.orientation_of(predicted.affine), geometry.orientation_of(truth.affine)
-        )
-        data = np.ascontiguousarray(apply_orientation(predicted.data, change))
-        affine = predicted.affine @ inv_ornt_aff(change, predicted.shape)
-        predicted = replace(predicted, data=data, affine=affine)
-    if predicted.shape != truth.shape:
-        raise InputError(
-            Code.GEOMETRY,
-            f"The prediction has shape {predicted.shape}, the reference {truth.shape}; they must be equal.",
-        )
-    check_same_grid(truth, predicted)
-    return np.asarray(predicted.data, dtype=np.int32)
-
-
-def mean_surface_mm(
-    predicted: Mask, reference: Mask, spacing_mm: Spacing, metrics: StructureMetrics
-) -> float:
-    """Mean distance between both surfaces in mm, by area; by the empty rules 0 or the diagonal."""
-    if metrics.state != SCORED:
-        return metrics.hd95_mm
-    box = tuple(slice(low, high + 1) for low, high in zip(*_corners(predicted | reference), strict=True))
-    points, areas = _surface(predicted[box], spacing_mm)
-    reference_points, reference_areas = _surface(reference[box], spacing_mm)
-    there = KDTree(reference_points).query(points)[0] @ areas
-    back = KDTree(points).query(reference_points)[0] @ reference_areas
-    return float((there + back) / (areas.sum() + reference_areas.sum()))
-
-
-def _corners(mask: Mask) -> tuple[Sequence[int], Sequence[int]]:
-    inside = np.nonzero(mask)
-    return [int(axis.min()) for axis in inside], [int(axis.max()) for axis in inside]
-
-
 def _worst(
     indices: Indices, names: Sequence[str], table: LabelTable, spacing_mm: Spacing, tolerance_mm: float
 ) -> dict[str, Measured]:
-    labels = [_index(name, table) for name in names]
+    labels = [index_of(name, table) for name in names]
     results = structure_metrics(None, indices, labels, spacing_mm, tolerance_mm) if labels else {}
-    return {
-        name: Measured(results[label], results[label].hd95_mm)
-        for name, label in zip(names, labels, strict=True)
-    }
-
-
-def _index(name: str, table: LabelTable) -> int:
-    """Running number of a structure, from 1."""
-    return table.structures.index(name) + 1
-
-
-def _indexed(data: Indices, names: Mapping[int, str], table: LabelTable) -> Indices:
-    """Integers of a map as running numbers of the structures; all others become background."""
-    numbers = np.zeros(MAX_LABEL + 1, dtype=np.int32)
-    for integer, name in names.items():
-        if integer <= MAX_LABEL:
-            numbers[integer] = _index(name, table)
-    return numbers[data]
+    return {name: Measured(results[label]) for name, label in zip(names, labels, strict=True)}
 
 
 def both_empty(measured: Measured) -> bool:

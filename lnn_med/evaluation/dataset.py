@@ -61,9 +61,14 @@ def select_cases(dataset: Path, split: str, splits: Mapping[str, Sequence[str]])
 
 def patient_of(dataset: Path, names: Iterable[str]) -> dict[str, str]:
     """Patient of each case: from the participants table, else the `sub-` part of its name, else its name."""
-    table = dataset / PARTICIPANTS
-    known = patients(read_participants(table)) if table.is_file() else {}
+    known = patients(participants(dataset))
     return {name: known.get(name) or _subject_in(name) for name in names}
+
+
+def participants(dataset: Path) -> list[dict[str, str]]:
+    """Rows of the data set's participants table; none when it has no table."""
+    table = dataset / PARTICIPANTS
+    return read_participants(table) if table.is_file() else []
 
 
 def _files(folder: Path) -> dict[str, Path]:

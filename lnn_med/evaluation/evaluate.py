@@ -8,12 +8,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from scipy.ndimage import binary_fill_holes
-
 from lnn_med.errors import Code, ConfigError, InputError
 from lnn_med.evaluation.dataset import EvaluationCase, select_cases
-from lnn_med.evaluation.labels import check_same_grid, group, predicted_indices, read_reference
+from lnn_med.evaluation.labels import (
+    check_same_grid,
+    group,
+    predicted_indices,
+    read_reference,
+    without_skull,
+)
 from lnn_med.evaluation.metrics import StructureMetrics, structure_metrics
 from lnn_med.evaluation.summary import (
     CaseResult,
@@ -47,6 +50,7 @@ CASE_COLUMNS = (
         "dsc",
         "nsd",
         "hd95_mm",
+        "msd_mm",
         "volume_mm3",
         "reference_mm3",
     ),
@@ -167,7 +171,7 @@ def _evaluate_case(
     indices = code = None
     try:
         image = read_nifti(case.image)
-        prediction = predict(_without_skull(image, reference) if strip_skull else image)
+        prediction = predict(without_skull(image, reference) if strip_skull else image)
     except (InputError, ConfigError) as error:  # ConfigError: a scan of another kind than the bundle's
         logger.warning("%s: no prediction (%s)", case.name, error.code.value)
         code = error.code.value
@@ -188,13 +192,6 @@ def _evaluate_case(
         seconds=prediction.compute.seconds if prediction else None,
         fraction=prediction.compute.fraction if prediction else None,
     )
-
-
-def _without_skull(image: Volume, reference: Volume) -> Volume:
-    """The image with everything outside the reference set to 0; ventricles without label stay."""
-    check_same_grid(reference, image)
-    inside = binary_fill_holes(reference.data > 0)
-    return image.with_data(np.where(inside, image.data, 0).astype(image.data.dtype))
 
 
 def _reported(prediction: Prediction | None) -> dict[str, float | None]:

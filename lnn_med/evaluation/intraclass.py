@@ -6,6 +6,7 @@ Shrout & Fleiss, Psychol Bull 1979; 86: 420; intervals as in McGraw & Wong, Psyc
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -14,6 +15,8 @@ from scipy.special import fdtri
 from lnn_med.evaluation.intervals import LEVEL, NO_INTERVAL, Estimate, NotEstimable, check_level
 
 F_DISTRIBUTION = "F (Shrout-Fleiss)"
+Kind = Literal["agreement", "consistency"]
+KINDS: tuple[Kind, Kind] = ("agreement", "consistency")
 SATTERTHWAITE = "F, Satterthwaite (Shrout-Fleiss)"
 
 
@@ -57,6 +60,37 @@ def intraclass_correlation(ratings: ArrayLike, level: float = LEVEL) -> Intracla
     )
 
 
+def intraclass_estimate(ratings: ArrayLike, kind: Kind) -> float:
+    """ICC(2,1) ("agreement") or ICC(3,1) ("consistency") without its interval: quick enough to resample.
+
+    Raises:
+        NotEstimable: as `intraclass_correlation`, or nothing but error.
+        ValueError: as `intraclass_correlation`.
+    """
+    ms = _mean_squares(np.asarray(ratings, dtype=np.float64))
+    found = _agreement_value(ms) if kind == "agreement" else _consistency_value(ms)
+    if found is None:
+        raise NotEstimable("An ICC needs subjects that differ.")
+    return found
+
+
+def _agreement_value(ms: _MeanSquares) -> float | None:
+    """Shrout & Fleiss 1979, ICC(2,1); None for two subjects, two raters, and nothing but error."""
+    total = ms.subjects + (ms.k - 1) * ms.error + ms.k * (ms.raters - ms.error) / ms.n
+    return max((ms.subjects - ms.error) / total, _smallest(ms)) if total > 0 else None
+
+
+def _consistency_value(ms: _MeanSquares) -> float | None:
+    """Shrout & Fleiss 1979, ICC(3,1); None when nothing varies."""
+    total = ms.subjects + (ms.k - 1) * ms.error
+    return (ms.subjects - ms.error) / total if total > 0 else None
+
+
+def _smallest(ms: _MeanSquares) -> float:
+    """What k raters can have; the formulas of a few subjects run below it."""
+    return -1 / (ms.k - 1)
+
+
 def _mean_squares(table: np.ndarray) -> _MeanSquares:
     if table.ndim != 2 or table.shape[1] < 2:
         raise ValueError(f"Ratings must be (subjects, raters >= 2), got shape {table.shape}.")
@@ -88,10 +122,9 @@ def _agreement(ms: _MeanSquares, level: float) -> Estimate:
     rest = k * ms.raters + (k * n - k - n) * ms.error  # what F multiplies in both bounds
     if ms.raters == 0 and ms.error == 0:
         return Estimate(1.0, 1.0, 1.0, level, n, SATTERTHWAITE, "All raters give equal values.")
-    total = ms.subjects + (k - 1) * ms.error + k * (ms.raters - ms.error) / n
-    if total <= 0:  # two subjects, two raters, and nothing but error
+    icc = _agreement_value(ms)
+    if icc is None:
         return Estimate(None, None, None, level, n, NO_INTERVAL, "Too few subjects and raters.")
-    icc = (ms.subjects - ms.error) / total
     a = k * icc / (n * (1 - icc))
     b = 1 + k * icc * (n - 1) / (n * (1 - icc))
     spread = (a * ms.raters) ** 2 / (k - 1) + (b * ms.error) ** 2 / ((n - 1) * (k - 1))
@@ -100,8 +133,7 @@ def _agreement(ms: _MeanSquares, level: float) -> Estimate:
     below = fdtri(freedom, n - 1, (1 + level) / 2)
     low = n * (ms.subjects - above * ms.error) / (above * rest + n * ms.subjects)
     high = n * (below * ms.subjects - ms.error) / (rest + n * below * ms.subjects)
-    smallest = -1 / (k - 1)  # that k raters can have; the formulas of a few subjects run below it
-    icc, low, high = (max(float(value), smallest) for value in (icc, low, high))
+    low, high = (max(float(value), _smallest(ms)) for value in (low, high))
     return Estimate(icc, low, high, level, n, SATTERTHWAITE)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import binary_fill_holes
 
 from lnn_med.errors import Code, ConfigError, InputError
 from lnn_med.geometry import voxel_to_mm
@@ -85,3 +86,14 @@ def check_same_grid(reference: Volume, image: Volume) -> None:
             Code.GEOMETRY,
             f"The reference lies {shift:.2f} mm off its image; {GRID_TOLERANCE_MM} mm are tolerated.",
         )
+
+
+def without_skull(image: Volume, reference: Volume) -> Volume:
+    """The image with everything outside the reference set to 0; ventricles without label stay.
+
+    Raises:
+        InputError: E_GEOMETRY when the reference does not lie on the image's voxels.
+    """
+    check_same_grid(reference, image)
+    inside = binary_fill_holes(reference.data > 0)
+    return image.with_data(np.where(inside, image.data, 0).astype(image.data.dtype))

@@ -1,42 +1,25 @@
 """Overlap, surface and volume metrics of each structure in a pair of label maps.
 
-*Surface*: the surface elements between voxels of Nikolov et al. (arXiv 1809.04430), each with its area; the
-same elements as the package surface-distance, whose table of areas is used.
-*DSC*: 2 |P and R| / (|P| + |R|).
-*NSD at tau*: share of both surfaces, by area, that lies within tau mm of the other surface.
-*HD95*: the larger of the two directed distances that 95 % of a surface, by area, does not exceed; mm.
+*DSC*: 2 |P and R| / (|P| + |R|). Distances of surfaces: see `surfaces`.
 
-Empty structures: both empty is agreement (DSC 1, NSD 1, HD95 0, counted apart); one empty is the worst value
-(DSC 0, NSD 0, HD95 = diagonal of the image); a missing prediction has the worst value for every structure.
-
-The package's own distance function is not called: it sorts surfaces in Python (10 s for 40 structures of a
-1 mm head) and fails on an empty mask with NumPy 2. The tests hold this file to its results, and to those of
-MONAI, which takes voxels for the surface, within one voxel.
+Empty structures: both empty is agreement (DSC 1, NSD 1, distances 0, counted apart); one empty is the worst
+value (DSC 0, NSD 0, distances the diagonal of the image); a missing prediction has the worst value for every
+structure.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import find_objects
-from scipy.spatial import KDTree
-from surface_distance.lookup_tables import (
-    ENCODE_NEIGHBOURHOOD_3D_KERNEL,
-    create_table_neighbour_code_to_surface_area,
-)
 
-Mask = NDArray[np.bool_]  # (I, J, K)
+from lnn_med.evaluation.surfaces import Mask, Spacing, SurfaceMetrics, surface_metrics
+
 Labels = NDArray[np.integer]  # (I, J, K), 0 is background
-Spacing = tuple[float, float, float]  # mm along each array axis
 Box = tuple[slice, slice, slice]
-
-HD_PERCENTILE = 95.0
-ROUNDING_MM = 1e-6  # a distance of exactly tau counts as within, however its products were rounded
-INSIDE = 255  # code of a corner whose eight voxels all belong to the structure
 
 SCORED = "scored"
 BOTH_EMPTY = "both_empty"
@@ -57,6 +40,7 @@ class StructureMetrics:
     dsc: float
     nsd: float
     hd95_mm: float
+    msd_mm: float
     reference_voxels: int
     reference_mm3: float
     volume_mm3: float | None
@@ -101,73 +85,43 @@ def structure_metrics(
     return found
 
 
+def overlaps(predicted: Labels, reference: Labels, labels: Sequence[int]) -> dict[int, float]:
+    """DSC of each label alone, by the rules of `structure_metrics`; no surface is needed, so it is quick."""
+    size = 1 + max(labels, default=0)
+    both = np.where(predicted == reference, reference, 0)
+    hit, found, true = (
+        np.bincount(each[each < size], minlength=size) for each in (both, predicted, reference)
+    )
+    sums = found + true
+    return {label: 2 * int(hit[label]) / int(sums[label]) if sums[label] else 1.0 for label in labels}
+
+
 def mask_metrics(
     predicted: Mask, reference: Mask, spacing_mm: Spacing, tolerance_mm: float, diagonal_mm: float
 ) -> StructureMetrics:
-    """Metrics of two masks of equal shape; `diagonal_mm` is the HD95 when only one of them is empty."""
+    """Metrics of two masks of equal shape; distances are `diagonal_mm` when only one of them is empty."""
     voxels, reference_voxels = int(predicted.sum()), int(reference.sum())
     voxel_mm3 = float(np.prod(spacing_mm))
     if voxels and reference_voxels:
         state = SCORED
         dsc = 2 * int((predicted & reference).sum()) / (voxels + reference_voxels)
-        nsd, hd95_mm = surface_metrics(predicted, reference, spacing_mm, tolerance_mm)
+        surface = surface_metrics(predicted, reference, spacing_mm, tolerance_mm)
     elif voxels or reference_voxels:
         state = REFERENCE_EMPTY if voxels else PREDICTION_EMPTY
-        dsc, nsd, hd95_mm = 0.0, 0.0, diagonal_mm
+        dsc, surface = 0.0, SurfaceMetrics(0.0, diagonal_mm, diagonal_mm)
     else:
-        state, dsc, nsd, hd95_mm = BOTH_EMPTY, 1.0, 1.0, 0.0
+        state, dsc, surface = BOTH_EMPTY, 1.0, SurfaceMetrics(1.0, 0.0, 0.0)
     difference = voxels - reference_voxels
     return StructureMetrics(
         state=state,
         dsc=dsc,
-        nsd=nsd,
-        hd95_mm=hd95_mm,
+        **surface._asdict(),
         reference_voxels=reference_voxels,
         reference_mm3=reference_voxels * voxel_mm3,
         volume_mm3=voxels * voxel_mm3,
         error_mm3=difference * voxel_mm3,
         error_pct=100 * difference / reference_voxels if reference_voxels else None,
     )
-
-
-def surface_metrics(
-    predicted: Mask, reference: Mask, spacing_mm: Spacing, tolerance_mm: float
-) -> tuple[float, float]:
-    """NSD and HD95 in mm of two masks that are not empty."""
-    points, areas = _surface(predicted, spacing_mm)
-    reference_points, reference_areas = _surface(reference, spacing_mm)
-    to_reference_mm = KDTree(reference_points).query(points)[0]
-    to_predicted_mm = KDTree(points).query(reference_points)[0]
-    limit_mm = tolerance_mm + ROUNDING_MM
-    within = areas[to_reference_mm <= limit_mm].sum() + reference_areas[to_predicted_mm <= limit_mm].sum()
-    nsd = float(within / (areas.sum() + reference_areas.sum()))
-    hd95_mm = max(_percentile(to_reference_mm, areas), _percentile(to_predicted_mm, reference_areas))
-    return nsd, hd95_mm
-
-
-def _surface(mask: Mask, spacing_mm: Spacing) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Surface elements: positions (n, 3) in mm, areas (n,) in mm². They sit at the corners between voxels."""
-    padded = np.pad(mask, 1).view(np.uint8)
-    i, j, k = (length + 1 for length in mask.shape)
-    codes = np.zeros((i, j, k), dtype=np.uint8)
-    for (a, b, c), weight in np.ndenumerate(ENCODE_NEIGHBOURHOOD_3D_KERNEL):
-        codes += padded[a : a + i, b : b + j, c : c + k] * np.uint8(weight)
-    corners = np.nonzero((codes != 0) & (codes != INSIDE))
-    return np.stack(corners, axis=1) * np.array(spacing_mm), _areas_mm2(spacing_mm)[codes[corners]]
-
-
-@lru_cache(maxsize=32)
-def _areas_mm2(spacing_mm: Spacing) -> NDArray[np.float64]:
-    """Area of the surface element for each of the 256 neighbourhoods of a corner."""
-    return np.asarray(create_table_neighbour_code_to_surface_area(spacing_mm), dtype=np.float64)
-
-
-def _percentile(distances_mm: NDArray[np.float64], areas: NDArray[np.float64]) -> float:
-    """Distance that HD_PERCENTILE % of the surface, by area, does not exceed."""
-    order = np.argsort(distances_mm, kind="stable")
-    share = np.cumsum(areas[order]) / areas.sum()
-    position = min(int(np.searchsorted(share, HD_PERCENTILE / 100)), len(order) - 1)
-    return float(distances_mm[order][position])
 
 
 def _boxes(labels: Labels) -> Mapping[int, Box]:
@@ -192,6 +146,7 @@ def _as_missing(pair: StructureMetrics, diagonal_mm: float) -> StructureMetrics:
         dsc=0.0,
         nsd=0.0,
         hd95_mm=diagonal_mm,
+        msd_mm=diagonal_mm,
         volume_mm3=None,
         error_mm3=None,
         error_pct=None,

@@ -59,6 +59,7 @@ class Protocol:
     purpose: str = ""  # of the study, in one sentence
     intended_use: str = ""
     input_limits: str = ""
+    data_source: str = ""  # where the scans come from, with licence and acknowledgement
     eligibility: str = ""  # in words; the column `eligible` of the table decides case by case
     reference_standard: str = ""  # how the reference came about
     readers: str = ""  # who made it: number, training, blinding

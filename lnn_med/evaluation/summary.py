@@ -42,6 +42,7 @@ class StructureSummary:
     dsc: Interval
     nsd: Interval
     hd95_mm: Interval
+    msd_mm: Interval
     error_mm3: Interval
     error_pct: Interval
 
@@ -108,6 +109,7 @@ def _structure(name: str, results: Sequence[CaseResult], seed: int) -> Structure
         dsc=interval([metrics.dsc for metrics in found]),
         nsd=interval([metrics.nsd for metrics in found]),
         hd95_mm=interval([metrics.hd95_mm for metrics in found]),
+        msd_mm=interval([metrics.msd_mm for metrics in found]),
         error_mm3=interval([metrics.error_mm3 for metrics in found]),
         error_pct=interval([metrics.error_pct for metrics in found]),
     )

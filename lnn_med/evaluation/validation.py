@@ -25,6 +25,7 @@ from lnn_med.evaluation.results.rivals import rival_results
 from lnn_med.evaluation.results.segmentation import endpoint_results, segmentation_results
 from lnn_med.evaluation.results.stress import reader_results, stress_results
 from lnn_med.evaluation.results.volumetry import interval_results, repeat_results, volumetry_results
+from lnn_med.evaluation.results.voxels import voxel_results
 
 logger = logging.getLogger(__name__)
 
@@ -87,7 +88,7 @@ def validate(
     """
     for module in ("jinja2", "matplotlib", "typst"):
         require(module, extra="report")
-    from lnn_med.evaluation.report_json import write_report
+    from lnn_med.evaluation.report.write import write_report
 
     study = read_study(predictions, reference, protocol, labels or {}, against, progress)
     record = record_of(study, _command(protocol, labels or {}, against))
@@ -150,6 +151,7 @@ def record_of(study: Study, command: str) -> dict[str, Any]:
         "volumetry": volumetry_results(comparison, protocol),
         "repeats": repeat_results(comparison, protocol),
         "classification": classification_results(comparison, protocol),
+        "voxels": voxel_results(study.predictions.models),
         "intervals": interval_results(comparison, protocol),
         "selective_risk": risk_results(comparison),
         "control": control_results(comparison, protocol),

@@ -16,7 +16,7 @@ from lnn_med.evaluation.agreement import (
     relative_difference,
 )
 from lnn_med.evaluation.intervals import NO_INTERVAL, NotEstimable
-from lnn_med.evaluation.intraclass import intraclass_correlation
+from lnn_med.evaluation.intraclass import KINDS, intraclass_correlation, intraclass_estimate
 from lnn_med.evaluation.repeatability import repeatability
 
 # Peak flow of 17 subjects, two readings by each meter (Bland & Altman, Lancet 1986, table)
@@ -272,6 +272,17 @@ def test_a_constant_offset_of_one_rater_lowers_agreement_and_not_consistency() -
     assert (equal.agreement.estimate, equal.consistency.estimate) == (1.0, 1.0)
     noisy = intraclass_correlation(np.column_stack([base / 3, base / 3 + 0.1]))  # the offset rounds unevenly
     assert noisy.consistency.estimate == 1.0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_bare_intraclass_correlation_is_the_estimate_of_the_full_one(kind: str) -> None:
+    rng = np.random.default_rng(5)
+    for raters in (2, 3):
+        table = rng.normal(0, 2, (12, 1)) + rng.normal(0, 1, (12, raters)) + np.arange(raters)
+        whole = getattr(intraclass_correlation(table), kind)
+        assert intraclass_estimate(table, kind) == pytest.approx(whole.estimate)
+    with pytest.raises(NotEstimable):
+        intraclass_estimate(np.ones((4, 2)), kind)
 
 
 def test_intraclass_correlation_refuses_what_has_none() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import surface_distance
 import torch
-from monai.metrics import compute_hausdorff_distance, compute_surface_dice
+from monai.metrics import compute_average_surface_distance, compute_hausdorff_distance, compute_surface_dice
 
 from lnn_med.evaluation.metrics import (
     BOTH_EMPTY,
@@ -17,9 +17,10 @@ from lnn_med.evaluation.metrics import (
     PREDICTION_EMPTY,
     REFERENCE_EMPTY,
     SCORED,
+    overlaps,
     structure_metrics,
-    surface_metrics,
 )
+from lnn_med.evaluation.surfaces import surface_metrics
 
 SPACING_MM = (0.8, 1.5, 2.5)  # unequal, so that a swapped axis cannot hide
 
@@ -38,13 +39,15 @@ def blobs(seed: int) -> tuple[np.ndarray, np.ndarray]:
     return second, first
 
 
-def oracle(predicted: np.ndarray, reference: np.ndarray, tolerance_mm: float) -> tuple[float, float]:
+def oracle(predicted: np.ndarray, reference: np.ndarray, tolerance_mm: float) -> tuple[float, float, float]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         distances = surface_distance.compute_surface_distances(reference, predicted, SPACING_MM)
+    areas = [distances[f"surfel_areas_{side}"].sum() for side in ("gt", "pred")]
     return (
         surface_distance.compute_surface_dice_at_tolerance(distances, tolerance_mm),
         surface_distance.compute_robust_hausdorff(distances, 95),
+        np.average(surface_distance.compute_average_surface_distance(distances), weights=areas),
     )
 
 
@@ -78,6 +81,7 @@ def test_plates_at_a_known_distance_have_that_hausdorff_distance_along_each_axis
     predicted[tuple(flat)] = 1
     found = structure_metrics(predicted, reference, [1], SPACING_MM, 1.0)[1]
     assert found.hd95_mm == pytest.approx(4 * SPACING_MM[axis])
+    assert found.msd_mm == pytest.approx(3.5 * SPACING_MM[axis])  # near faces are 3 apart, far ones 4
     beyond = structure_metrics(predicted, reference, [1], SPACING_MM, 4 * SPACING_MM[axis] + 1e-6)[1]
     assert (found.nsd, beyond.nsd) == (0.0, 1.0)
 
@@ -86,26 +90,27 @@ def test_plates_at_a_known_distance_have_that_hausdorff_distance_along_each_axis
 @pytest.mark.parametrize("tolerance_mm", [0.8, 1.5, 3.0])
 def test_surface_metrics_equal_the_package_surface_distance(seed: int, tolerance_mm: float) -> None:
     predicted, reference = blobs(seed)
-    nsd, hd95_mm = surface_metrics(predicted, reference, SPACING_MM, tolerance_mm)
-    expected_nsd, expected_hd95_mm = oracle(predicted, reference, tolerance_mm)
-    assert nsd == pytest.approx(expected_nsd, abs=1e-9)
-    assert hd95_mm == pytest.approx(expected_hd95_mm, abs=1e-9)
+    found = surface_metrics(predicted, reference, SPACING_MM, tolerance_mm)
+    assert tuple(found) == pytest.approx(oracle(predicted, reference, tolerance_mm), abs=1e-9)
 
 
 @pytest.mark.parametrize("seed", range(6))
 def test_monai_with_voxels_as_boundary_agrees_within_one_voxel(seed: int) -> None:
     predicted, reference = blobs(seed)
-    _, hd95_mm = surface_metrics(predicted, reference, SPACING_MM, 1.5)
-    monai = compute_hausdorff_distance(
-        one_hot(predicted), one_hot(reference), include_background=True, percentile=95, spacing=SPACING_MM
+    found = surface_metrics(predicted, reference, SPACING_MM, 1.5)
+    pair = one_hot(predicted), one_hot(reference)
+    hd95_mm = compute_hausdorff_distance(*pair, include_background=True, percentile=95, spacing=SPACING_MM)
+    assert abs(found.hd95_mm - float(hd95_mm)) <= max(SPACING_MM)
+    msd_mm = compute_average_surface_distance(
+        *pair, include_background=True, symmetric=True, spacing=SPACING_MM
     )
-    assert abs(hd95_mm - float(monai)) <= max(SPACING_MM)
+    assert abs(found.msd_mm - float(msd_mm)) <= min(SPACING_MM)
 
 
 @pytest.mark.parametrize("seed", range(6))
 def test_monai_with_surface_elements_gives_the_same_surface_dice(seed: int) -> None:
     predicted, reference = blobs(seed)
-    nsd, _ = surface_metrics(predicted, reference, SPACING_MM, 1.5)
+    nsd = surface_metrics(predicted, reference, SPACING_MM, 1.5).nsd
     monai = compute_surface_dice(
         one_hot(predicted), one_hot(reference), [1.5], True, spacing=SPACING_MM, use_subvoxels=True
     )
@@ -149,10 +154,19 @@ def test_empty_structures_follow_the_rules() -> None:
     for predicted, reference, state, dsc, nsd, hd95_mm in cases:
         found = structure_metrics(predicted, reference, [1], SPACING_MM, 1.0)[1]
         assert (found.state, found.dsc, found.nsd) == (state, dsc, nsd)
-        assert found.hd95_mm == pytest.approx(hd95_mm)
+        assert found.hd95_mm == found.msd_mm == pytest.approx(hd95_mm)
     assert structure_metrics(None, full, [1], SPACING_MM, 1.0)[1].error_mm3 is None
     assert structure_metrics(full, empty, [1], SPACING_MM, 1.0)[1].error_pct is None
     assert structure_metrics(empty, full, [1], SPACING_MM, 1.0)[1].error_pct == -100
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_overlaps_alone_equal_those_of_all_metrics(seed: int) -> None:
+    predicted, reference = (mask.astype(np.int32) for mask in blobs(seed))
+    predicted[18:, 15:], reference[19:, 14:] = 9, 4  # 4: missed, 9: invented and beyond the labels asked for
+    labels = [1, 4, 7]  # 7 is on neither side
+    metrics = structure_metrics(predicted, reference, labels, SPACING_MM, 1.0)
+    assert overlaps(predicted, reference, labels) == {label: metrics[label].dsc for label in labels}
 
 
 def test_shapes_that_differ_and_impossible_spacing_are_refused() -> None:

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lnn_med.evaluation.comparing import Comparison, mean_surface_mm
-from lnn_med.evaluation.metrics import mask_metrics
+from lnn_med.evaluation.comparing import Comparison
 from lnn_med.evaluation.results.cases import column
 from lnn_med.evaluation.validation import Study, read_study, record_of
 from tests.evaluation.label_maps import (
@@ -142,18 +141,6 @@ def test_a_class_absent_everywhere_is_in_no_mean_and_is_named(tmp_path: Path) ->
     without = read_study(tmp_path / "pred", tmp_path / "ref", None, LABELS, None, lambda done, total: None)
     assert mean_dsc(with_it.comparison) == mean_dsc(without.comparison) < 1
     assert record_of(with_it, "")["segmentation"]["absent_everywhere"] == ["Nowhere"]
-
-
-def test_the_mean_surface_distance_equals_a_slow_count_on_shifted_boxes() -> None:
-    """Two equal boxes one voxel (1.5 mm) apart: opposite faces 1.5 mm, sides overlap by all but one row."""
-    one, two = (np.zeros((12, 14, 10), dtype=bool) for _ in range(2))
-    one[3:8, 3:9, 3:7], two[3:8, 4:10, 3:7] = True, True
-    metrics = mask_metrics(two, one, SPACING_MM, 1.0, 30.0)
-    found = mean_surface_mm(two, one, SPACING_MM, metrics)
-    assert 0 < found < 1.5
-    assert found == pytest.approx(mean_surface_mm(one, two, SPACING_MM, metrics))
-    doubled = mean_surface_mm(two, one, (2.0, 3.0, 4.0), metrics)
-    assert doubled == pytest.approx(2 * found)  # spacing is used
 
 
 def test_two_scans_of_one_patient_are_one_unit(tmp_path: Path) -> None:

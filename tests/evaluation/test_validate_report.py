@@ -10,7 +10,7 @@ from unittest.mock import patch
 
 import pytest
 
-from lnn_med.evaluation.checklists import filled_checklists
+from lnn_med.evaluation.report.checklists import filled_checklists
 from lnn_med.evaluation.results import origin
 from lnn_med.evaluation.validation import REPORT_FILES, validate
 from lnn_med.scoring.runner import score

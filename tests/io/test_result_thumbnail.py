@@ -11,7 +11,8 @@ from PIL import Image
 
 from lnn_med import geometry
 from lnn_med.io import thumbnail as module
-from lnn_med.io.thumbnail import PANEL, STYLES, VIEWS, find_targets, thumbnail
+from lnn_med.io.panel import PANEL, STYLES, VIEWS, panel_plane
+from lnn_med.io.thumbnail import find_targets, thumbnail
 from lnn_med.prediction import SEGMENTATION
 from lnn_med.volume import Volume
 from tests.predictions import make_crop_prediction, make_prediction
@@ -24,7 +25,7 @@ def picture(prediction) -> np.ndarray:
 def outline(prediction, number: int) -> np.ndarray:
     """Pixels (row, column) of the axial panel of a target that a line has coloured."""
     target = find_targets(prediction)[number]
-    plane = module._plane(prediction.scan, target, VIEWS[0])
+    plane = panel_plane(prediction.scan, target, VIEWS[0])
     black = Image.new("RGB", (PANEL, PANEL))
     return np.argwhere(np.asarray(module._outlined(black, target, plane)).any(axis=-1))
 
@@ -109,7 +110,7 @@ def test_letters_name_the_sides_that_are_there():
     made = make_prediction()
     target = find_targets(made)[0]
     for view in VIEWS:
-        plane = module._plane(made.scan, target, view)
+        plane = panel_plane(made.scan, target, view)
         for letter, border in zip(view.letters, borders, strict=True):
             mark_mm = target.centre_mm + 20 * np.array(steps[letter])
             mark = geometry.mm_to_voxel(made.scan.affine, mark_mm).reshape(3, 1, 1)

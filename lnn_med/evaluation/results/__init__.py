@@ -1,1 +1,1 @@
-"""The numbers of a validation report, section by section; words are in `evaluation.sections`."""
+"""The numbers of a validation report, section by section; words are in `evaluation.report.sections`."""

@@ -81,8 +81,6 @@ def column(
 def value_of(measured: Measured, metric: str) -> float | None:
     """One metric of one structure in one case; None where it does not exist (error of an empty reference)."""
     metrics = measured.metrics
-    if metric == "msd_mm":
-        return measured.msd_mm
     if metric == "abs_error_pct":
         if is_missing(measured):
             return WORST_ERROR_PCT if metrics.reference_mm3 > 0 else None

@@ -12,9 +12,9 @@ from lnn_med.evaluation.comparing import ComparedCase, Comparison
 from lnn_med.evaluation.matching import Matched
 from lnn_med.evaluation.predictions import PredictionSet
 from lnn_med.evaluation.protocol import Protocol
+from lnn_med.evaluation.results.installed import installed_bundles
 from lnn_med.io.tabular import patients, read_participants
 
-BUNDLES = Path(__file__).parents[2] / "bundles"
 SEEN = ("train", "val", "calibration")  # parts of a bundle's split: learned from, chosen by, calibrated on
 
 
@@ -60,26 +60,13 @@ def leakage_results(
 
 
 def _bundle_cases(models: Mapping[str, Any]) -> dict[tuple[str, str], set[str]]:
-    """Case names by bundle and part of its split; only bundles whose weights are those that were used."""
-    named = models.get("options", {}).get("bundle") or ()
+    """Case names by bundle and part of its split."""
     found = {}
-    for bundle in models.get("bundles", ()):
-        places = [BUNDLES / bundle["name"], *(Path(name) for name in named)]
-        for place in places:
-            if _weights_of(place) == bundle["weights_sha256"]:
-                split = config.load_yaml(place / "bundle.yaml").get("split") or {}
-                for part in SEEN:
-                    found[(bundle["name"], part)] = set(map(str, split.get(part, ())))
-                break
+    for name, place in installed_bundles(models).items():
+        split = config.load_yaml(place / "bundle.yaml").get("split") or {}
+        for part in SEEN:
+            found[(name, part)] = set(map(str, split.get(part, ())))
     return {key: names for key, names in found.items() if names}
-
-
-def _weights_of(place: Path) -> str | None:
-    try:
-        lines = (place / "SHA256SUMS").read_text(encoding="ascii").splitlines()
-    except (OSError, UnicodeDecodeError):
-        return None
-    return next((line.split()[0] for line in lines if line.endswith("weights.safetensors")), None)
 
 
 def _part_of(

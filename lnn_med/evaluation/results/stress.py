@@ -48,6 +48,8 @@ def reader_results(study: Study) -> dict[str, Any] | None:
 def stress_results(protocol: Protocol, folder: Path) -> dict[str, Any] | None:
     """The table of a robustness result: `{"title": ..., "columns": [...], "rows": [[...], ...]}`.
 
+    A `note` is shown below it; `repeatability` may hold a second table of the same form.
+
     Raises:
         ConfigError: the file is no such table.
     """
@@ -61,13 +63,19 @@ def stress_results(protocol: Protocol, folder: Path) -> dict[str, Any] | None:
         if path.stat().st_size > MAX_STRESS_BYTES:
             raise trouble
         content = json.loads(path.read_bytes())
-        columns = [str(name) for name in content["columns"]]
-        rows = [[_cell(value) for value in row] for row in content["rows"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        second = content.get("repeatability")
+        return {**_table(content), "repeatability": _table(second) if second else None}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise trouble from error
+
+
+def _table(content: dict[str, Any]) -> dict[str, Any]:
+    columns = [str(name) for name in content["columns"]]
+    rows = [[_cell(value) for value in row] for row in content["rows"]]
     if any(len(row) != len(columns) for row in rows):
-        raise trouble
-    return {"title": str(content.get("title", "Robustness")), "columns": columns, "rows": rows}
+        raise ValueError("rows of unequal length")
+    title, note = (str(content.get(key, words)) for key, words in (("title", "Robustness"), ("note", "")))
+    return {"title": title, "columns": columns, "rows": rows, "note": note}
 
 
 def _cell(value: object) -> str:

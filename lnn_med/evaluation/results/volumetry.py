@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from lnn_med.evaluation.agreement import bland_altman, concordance, linearity, r
 from lnn_med.evaluation.comparing import Comparison, is_missing
 from lnn_med.evaluation.coverage import coverage_check
 from lnn_med.evaluation.intervals import NotEstimable, normal_quantile
-from lnn_med.evaluation.intraclass import _mean_squares, intraclass_correlation
+from lnn_med.evaluation.intraclass import KINDS, Kind, intraclass_correlation, intraclass_estimate
 from lnn_med.evaluation.protocol import Protocol
 from lnn_med.evaluation.repeatability import repeatability
 from lnn_med.evaluation.resampling import clustered_interval
@@ -146,9 +147,7 @@ def _over_patients(
     measured, reference = pairs.measured, pairs.reference
     difference = measured - reference
     z = normal_quantile(LIMITS)
-
-    def ratings(rows: NDArray[np.intp]) -> NDArray[np.float64]:
-        return np.column_stack([measured[rows], reference[rows]])
+    ratings = np.column_stack([measured, reference])
 
     def limit(sign: int) -> Callable[[NDArray[np.intp]], float]:
         return lambda rows: float(difference[rows].mean() + sign * z * difference[rows].std(ddof=1))
@@ -157,29 +156,17 @@ def _over_patients(
         _replace(agreement["bias"], lambda rows: float(difference[rows].mean()), pairs.patients, protocol)
         _replace(agreement["lower"], limit(-1), pairs.patients, protocol)
         _replace(agreement["upper"], limit(1), pairs.patients, protocol)
-    for kind in ("agreement", "consistency"):
+    for kind in KINDS:
         if kind in icc:
-            _replace(icc[kind], _icc(kind, ratings), pairs.patients, protocol)
+            _replace(icc[kind], partial(_icc, kind, ratings), pairs.patients, protocol)
     if ccc["estimate"] is not None:
         _replace(
             ccc, lambda rows: _known(concordance(measured[rows], reference[rows])), pairs.patients, protocol
         )
 
 
-def _icc(
-    kind: str, ratings: Callable[[NDArray[np.intp]], NDArray[np.float64]]
-) -> Callable[[NDArray[np.intp]], float]:
-    """The bare ICC(2,1) or ICC(3,1) of some rows; its closed-form interval would be most of the work."""
-
-    def value(rows: NDArray[np.intp]) -> float:
-        ms = _mean_squares(ratings(rows))
-        raters = 2 * (ms.raters - ms.error) / ms.n if kind == "agreement" else 0.0
-        total = ms.subjects + ms.error + raters
-        if total == 0:
-            raise NotEstimable("An ICC needs subjects that differ.")
-        return (ms.subjects - ms.error) / total
-
-    return value
+def _icc(kind: Kind, ratings: NDArray[np.float64], rows: NDArray[np.intp]) -> float:
+    return intraclass_estimate(ratings[rows], kind)
 
 
 def _known(found: Any) -> float:

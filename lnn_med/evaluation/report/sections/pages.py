@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from lnn_med.evaluation.sections.blocks import Block, Section
-from lnn_med.evaluation.sections.wording import RESEARCH_USE, Record
+from lnn_med.evaluation.report.sections.blocks import Block, Section
+from lnn_med.evaluation.report.sections.wording import RESEARCH_USE, Record
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from lnn_med.evaluation.sections.blocks import Block, Section, facts, missing, percent, table, text
-from lnn_med.evaluation.sections.primary import endpoint_rule
-from lnn_med.evaluation.sections.wording import RESEARCH_USE, Record
+from lnn_med.evaluation.report.sections.blocks import Block, Section, facts, missing, percent, table, text
+from lnn_med.evaluation.report.sections.primary import endpoint_rule
+from lnn_med.evaluation.report.sections.wording import RESEARCH_USE, Record
 
 
 def cover(record: Record) -> Section:

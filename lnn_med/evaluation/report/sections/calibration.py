@@ -1,11 +1,11 @@
-"""Sections 8 and 9: classification, calibration and uncertainty."""
+"""Section 9: calibration and uncertainty."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lnn_med.evaluation.sections.blocks import (
+from lnn_med.evaluation.report.sections.blocks import (
     DASH,
     Block,
     Section,
@@ -16,106 +16,76 @@ from lnn_med.evaluation.sections.blocks import (
     missing,
     number,
     percent,
-    several,
     table,
     text,
     why,
 )
-from lnn_med.evaluation.sections.wording import Record
-
-
-def classification(record: Record) -> Section:
-    """Section 8."""
-    found = record["classification"]
-    if found is None:
-        why_ = "the protocol names no `classification`, so no probability is compared with a diagnosis."
-        return Section(8, "Classification", (missing(why_),))
-    blocks: list[Block] = [
-        text(
-            f"Target {found['target']}: column {found['reference']} of the reference, positive when "
-            f"{' or '.join(found['positive'])}. {several(found['n'], 'case', 'cases')} of "
-            f"{several(found['n_patients'], 'patient', 'patients')}, {found['n_positive']} positive; "
-            f"{found['n_without_reference']} without a diagnosis are left out. {found['n_missing']} "
-            "without a "
-            "probability count as called wrongly in the first column of each table, and are left out "
-            "in the second."
-        )
-    ]
-    both = (found["all"], found["without_missing"])
-    if found["n_missing"] == found["n"]:
-        blocks.append(missing(f"no prediction holds a probability of {found['target']}."))
-        return Section(8, "Classification", tuple(blocks))
-    blocks.append(_accuracy(both, found["threshold"]))
-    if found["prevalence"]:
-        blocks.append(_predictive(both[0]["predictive"], found["prevalence"]))
-    blocks.append(_cross_table(both[0]["performance"]))
-    notes = {why(entry["auc"]) for entry in both} - {""}
-    blocks += [text(note) for note in sorted(notes)]
-    if "thresholds" in both[1]["roc"]:
-        blocks.append(
-            figure(
-                "roc", "ROC curve", "Sensitivity against false positive rate; the locked threshold is marked."
-            )
-        )
-    if "model" in both[1]["decision"]:
-        blocks.append(
-            figure(
-                "decision",
-                "Decision curve",
-                "Net benefit of acting by the model, of treating all, of treating none.",
-            )
-        )
-    return Section(8, "Classification", tuple(blocks))
+from lnn_med.evaluation.report.sections.wording import Record
 
 
 def calibration(record: Record) -> Section:
     """Section 9."""
     blocks: list[Block] = [heading("Probabilities"), *_probabilities(record["classification"])]
+    blocks += [heading("Voxels"), *_voxels(record["voxels"])]
     blocks += [heading("Volume intervals"), *_coverage(record["intervals"], record["protocol"]["coverage"])]
     blocks += [heading("Selective risk"), *_selective(record["selective_risk"])]
     blocks += [heading("Detection of bad results"), *_control(record["control"])]
-    blocks.append(
-        missing(
-            "voxel-wise calibration (label maps hold no probabilities; `lnn-med calibrate` prints "
-            "it) and detection "
-            "of scans of another kind, beyond what quality control flagged above."
-        )
-    )
+    blocks.append(missing("detection of scans of another kind, beyond what quality control flagged above."))
     return Section(9, "Calibration and uncertainty", tuple(blocks))
 
 
-def _accuracy(both: tuple[Mapping[str, Any], Mapping[str, Any]], threshold: float) -> Block:
-    rows = [
-        [name, *(interval(entry[key]) for entry in both)]
-        for name, key in (("AUC", "auc"), ("average precision", "average_precision"))
-    ]
-    for name in ("sensitivity", "specificity", "balanced_accuracy"):
-        rows.append(
-            [
-                f"{name.replace('_', ' ')} at {threshold:g}",
-                *(interval(entry["performance"].get(name)) for entry in both),
-            ]
+def _voxels(found: Sequence[Mapping[str, Any]]) -> list[Block]:
+    if not found:
+        return [
+            missing(
+                "label maps hold no probabilities, and no installed bundle with the weights of the "
+                "predictions is calibrated (`lnn-med calibrate`)."
+            )
+        ]
+    blocks: list[Block] = []
+    for one in found:
+        splits = " and ".join(one["splits"])
+        words = (
+            f"{one['bundle']}, measured when it was calibrated ({one['date']}) on the {one['n']} cases of "
+            f"its splits {splits}. Region: {one['region']}. Values after temperature are cross-fitted."
         )
-    note = "AUC: DeLong; proportions: Wilson; over patients by bootstrap where a patient has several scans."
-    return table("Accuracy", ("measure", "missing = wrong", "without missing"), rows, note)
-
-
-def _predictive(found: Sequence[Mapping[str, Any]], prevalence: Sequence[float]) -> Block:
-    rows = [
-        [percent(share, 1), interval(one.get("ppv")), interval(one.get("npv"))]
-        for share, one in zip(prevalence, found, strict=True)
-    ]
-    return table("Predictive values at a stated prevalence", ("prevalence", "PPV", "NPV"), rows)
-
-
-def _cross_table(found: Mapping[str, Any]) -> Block:
-    rows = [
-        ["called positive", found.get("true_positives"), found.get("false_positives")],
-        ["called negative", found.get("false_negatives"), found.get("true_negatives")],
-    ]
-    return table(
-        "Calls against the reference, missing = wrong", ("", "reference positive", "reference negative"), rows
+        blocks += [text(words), _exits(one), *_cross_fitted(one)]
+    alt = (
+        "Share of voxels labelled rightly against their mean probability at the last exit, after temperature."
     )
+    return [*blocks, figure("voxels", "Reliability of the voxels", alt)]
+
+
+def _exits(found: Mapping[str, Any]) -> Block:
+    """Errors of each exit before and after temperature."""
+    rows = []
+    for place, one in enumerate(found["exits"], start=1):
+        before, after = one["before"], one["after"]
+        pairs = [
+            f"{number(before[key], 4)} → {number(after[key], 4)}" for key in ("ece", "ace", "brier", "nll")
+        ]
+        rows.append([place, number(one["temperature"], 2), pairs[0], number(one["ece_null"], 4), *pairs[1:]])
+    columns = ("exit", "temperature", "ECE", "ECE of chance", "ACE", "Brier", "NLL")
+    note = "Before → after temperature. ECE of chance: what a perfect model with these probabilities scores."
+    return table(f"Voxel probabilities of {found['bundle']}", columns, rows, note)
+
+
+def _cross_fitted(found: Mapping[str, Any]) -> list[Block]:
+    """Coverage of the volume intervals on cases that did not take part in their fit."""
+    volumes = found["volumes"]
+    if not volumes:
+        return []
+    covered = sum(one["cross_fitted"] for one in volumes) / len(volumes)
+    low, high = (pick(volumes, key=lambda one: one["cross_fitted"]) for pick in (min, max))
+    width = sorted(one["width_pct"] for one in volumes)[len(volumes) // 2]
+    return [
+        text(
+            f"Volume intervals of {found['bundle']}, nominal {percent(found['nominal'])}: cross-fitted "
+            f"coverage {percent(covered, 1)} as the mean of {len(volumes)} structures, from "
+            f"{percent(low['cross_fitted'])} ({low['name']}) to {percent(high['cross_fitted'])} "
+            f"({high['name']}); median width {number(width, 0)} % of the volume."
+        )
+    ]
 
 
 def _probabilities(found: Mapping[str, Any] | None) -> list[Block]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from lnn_med.evaluation.checklists import Checklist, filled_checklists
-from lnn_med.evaluation.sections.blocks import (
+from lnn_med.evaluation.report.checklists import Checklist, filled_checklists
+from lnn_med.evaluation.report.sections.blocks import (
     Block,
     Section,
     facts,
@@ -19,7 +19,7 @@ from lnn_med.evaluation.sections.blocks import (
     table,
     text,
 )
-from lnn_med.evaluation.sections.wording import METRIC_DIGITS, METRIC_NAMES, Record
+from lnn_med.evaluation.report.sections.wording import METRIC_DIGITS, METRIC_NAMES, Record
 
 COLUMN_NAMES = {"field_t": "field strength", "slice_mm": "slice thickness", "diagnosis": "diagnosis or stage"}
 SMALL_STUDY = 20  # patients
@@ -71,11 +71,14 @@ def robustness(record: Record) -> Section:
             )
         ]
     else:
-        blocks = [table(stress["title"], stress["columns"], stress["rows"])]
+        second = stress["repeatability"]
+        tables = (stress, second) if second else (stress,)
+        blocks = [table(one["title"], one["columns"], one["rows"], one["note"]) for one in tables]
     repeats = record["repeats"]
-    blocks.append(
-        missing(f"repeat scans; {repeats}.") if isinstance(repeats, str) else text("Repeat scans: section 7.")
-    )
+    if not isinstance(repeats, str):
+        blocks.append(text("Repeat scans: section 7."))
+    elif stress is None or stress["repeatability"] is None:
+        blocks.append(missing(f"repeat scans; {repeats}."))
     return Section(11, "Robustness", tuple(blocks))
 
 

@@ -16,6 +16,7 @@ TEXTS = (
     "purpose",
     "registered",
     "eligibility",
+    "data_source",
     "reference_standard",
     "readers",
 )

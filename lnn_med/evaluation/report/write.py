@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lnn_med.errors import Code, InputError
-from lnn_med.evaluation.figures import figures
-from lnn_med.evaluation.pictures import worst_pictures
-from lnn_med.evaluation.report_html import render_html
-from lnn_med.evaluation.report_pdf import render_pdf
-from lnn_med.evaluation.sections.document import document
-from lnn_med.evaluation.sections.pages import Page, page_of
+from lnn_med.evaluation.report.figures import figures
+from lnn_med.evaluation.report.html import render_html
+from lnn_med.evaluation.report.pdf import render_pdf
+from lnn_med.evaluation.report.pictures import worst_pictures
+from lnn_med.evaluation.report.sections.document import document
+from lnn_med.evaluation.report.sections.pages import Page, page_of
 from lnn_med.io.files import write_whole
 
 if TYPE_CHECKING:

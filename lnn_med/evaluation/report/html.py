@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from pathlib import Path
 
-from lnn_med.evaluation.sections.pages import Page
+from lnn_med.evaluation.report.sections.pages import Page
 
 TEMPLATES = Path(__file__).parent / "templates"
 TEMPLATE = "report.html.j2"

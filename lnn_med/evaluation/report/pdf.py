@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from lnn_med.evaluation.sections.pages import Page
+from lnn_med.evaluation.report.sections.pages import Page
 
 TEMPLATE = Path(__file__).parent / "templates" / "report.typ"
 STANDARD: Final = "a-2a"  # archival, with tags for screen readers

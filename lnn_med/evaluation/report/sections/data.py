@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from lnn_med.evaluation.sections.blocks import (
+from lnn_med.evaluation.report.sections.blocks import (
     Block,
     Section,
     facts,
@@ -20,12 +20,12 @@ from lnn_med.evaluation.sections.blocks import (
     text,
     verdict,
 )
-from lnn_med.evaluation.sections.wording import Record
+from lnn_med.evaluation.report.sections.wording import Record
 
 
 def data(record: Record) -> Section:
     """Section 3."""
-    flow, people, leakage = record["flow"], record["people"], record["leakage"]
+    flow, people, leakage, protocol = (record[key] for key in ("flow", "people", "leakage", "protocol"))
     rows = [
         [
             step["step"],
@@ -35,8 +35,9 @@ def data(record: Record) -> Section:
         ]
         for step in flow["steps"]
     ]
-    rows.append(["analysed", flow["analysed"], "", _analysed_words(flow, record["protocol"])])
+    rows.append(["analysed", flow["analysed"], "", _analysed_words(flow, protocol)])
     blocks = [
+        facts([("Source of the data", protocol["data_source"]), ("Eligibility", protocol["eligibility"])]),
         figure(
             "flow", "Flow of cases", "Boxes from received to analysed, with the number lost at each arrow."
         ),

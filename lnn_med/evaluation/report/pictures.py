@@ -21,28 +21,27 @@ from lnn_med.evaluation.labels import check_same_grid
 from lnn_med.evaluation.matching import LabelTable
 from lnn_med.geometry import voxel_to_mm
 from lnn_med.io.nifti import read_nifti
-from lnn_med.io.thumbnail import (
-    HEAD_FIELD_MM,
-    MIN_FIELD_MM,
+from lnn_med.io.panel import (
     PANEL,
     STYLES,
     VIEWS,
     Target,
-    _annotate,
-    _border,
-    _dashes,
-    _font,
-    _grey,
-    _plane,
-    _png,
-    _sample,
-    _window,
+    annotate,
+    border_of,
+    dashes,
+    font,
+    grey_panel,
+    grey_window,
+    panel_plane,
+    png_bytes,
+    sampled,
 )
+from lnn_med.io.thumbnail import HEAD_FIELD_MM, MIN_FIELD_MM
 from lnn_med.volume import Volume
 
 logger = logging.getLogger(__name__)
 
-SHOWN_MM = 12.0  # around any label; from the hippocampus to the nearest part of the face are 50 mm
+SHOWN_MM = 6.0  # around any label; the skin of face and forehead lies 10 mm or more beyond the brain
 BORDER_MM = 10.0  # around the structure in the picture
 SCALE = 0.6  # of the panels: five pictures stay below a megabyte
 OUTLINES = (("reference", STYLES[2][0], False), ("prediction", STYLES[0][0], True))
@@ -81,20 +80,20 @@ def _picture(case: ComparedCase, table: LabelTable) -> bytes:
     field_mm = min(max(size_mm, MIN_FIELD_MM), HEAD_FIELD_MM)
     centre = (places.min(axis=0) + places.max(axis=0)) / 2
     target = Target("", None, {}, centre, field_mm)
-    planes = [_plane(scan, target, view) for view in VIEWS]
-    slices = [_sample(scan.data, plane) for plane in planes]
-    low, high = _window([slices])
+    planes = [panel_plane(scan, target, view) for view in VIEWS]
+    slices = [sampled(scan.data, plane) for plane in planes]
+    low, high = grey_window([slices])
     rows = 2 if image else 1
     picture = Image.new("RGB", (3 * PANEL + 16, rows * PANEL + 8 * (rows - 1)), (255, 255, 255))
     for number, (view, plane, values) in enumerate(zip(VIEWS, planes, slices, strict=True)):
-        grey = _grey(values, low, high)
-        outlined = _outlined(grey, [_sample(mask, plane) for mask in (reference, predicted)])
+        grey = grey_panel(values, low, high)
+        outlined = _outlined(grey, [sampled(mask, plane) for mask in (reference, predicted)])
         for row, panel in enumerate((grey, outlined) if image else (outlined,)):
-            _annotate(panel, target, view, first=row == 0)
+            annotate(panel, target, view, first=row == 0)
             picture.paste(panel, (number * (PANEL + 8), row * (PANEL + 8)))
     _legend(picture)
     width, height = picture.size
-    return _png(picture.resize((round(width * SCALE), round(height * SCALE)), Image.Resampling.LANCZOS))
+    return png_bytes(picture.resize((round(width * SCALE), round(height * SCALE)), Image.Resampling.LANCZOS))
 
 
 def _image(case: ComparedCase, truth: Volume) -> Volume | None:
@@ -121,9 +120,9 @@ def _visible(scan: Volume, truth: Volume) -> Volume:
 def _outlined(grey: Image.Image, samples: Sequence[NDArray[np.float32]]) -> Image.Image:
     pixels = np.array(grey)
     for (_, colour, dashed), values in zip(OUTLINES, samples, strict=True):
-        border = _border(np.nan_to_num(values) >= 0.5)
+        border = border_of(np.nan_to_num(values) >= 0.5)
         pixels[border] = (0, 0, 0)
-        pixels[border & _dashes() if dashed else border] = colour
+        pixels[border & dashes() if dashed else border] = colour
     return Image.fromarray(pixels)
 
 
@@ -139,7 +138,7 @@ def _legend(picture: Image.Image) -> None:
             (left + 36, top),
             name,
             fill=(255, 255, 255),
-            font=_font(17),
+            font=font(17),
             stroke_width=2,
             stroke_fill=(0, 0, 0),
         )

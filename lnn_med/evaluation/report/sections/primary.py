@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from lnn_med.evaluation.sections.blocks import (
+from lnn_med.evaluation.report.sections.blocks import (
     Block,
     Section,
     figure,
@@ -18,7 +18,7 @@ from lnn_med.evaluation.sections.blocks import (
     verdict,
     why,
 )
-from lnn_med.evaluation.sections.wording import METHODS, METRIC_DIGITS, METRIC_NAMES, Record
+from lnn_med.evaluation.report.sections.wording import METHODS, METRIC_DIGITS, METRIC_NAMES, Record
 
 
 def primary(record: Record) -> Section:

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from lnn_med.evaluation.sections import data, front, measured, primary, probabilities, rest
-from lnn_med.evaluation.sections.blocks import Section
-from lnn_med.evaluation.sections.wording import Record
+from lnn_med.evaluation.report.sections import (
+    calibration,
+    classification,
+    data,
+    front,
+    measured,
+    primary,
+    rest,
+)
+from lnn_med.evaluation.report.sections.blocks import Section
+from lnn_med.evaluation.report.sections.wording import Record
 
 WRITERS = (
     *(front.cover, front.device, front.design, data.data, data.standard, primary.primary),
-    *(measured.segmentation, measured.volumetry, probabilities.classification, probabilities.calibration),
+    *(measured.segmentation, measured.volumetry, classification.classification, calibration.calibration),
     *(rest.subgroups, rest.robustness, rest.failures, rest.reproducibility, rest.checklists, rest.limits),
 )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lnn_med.evaluation.sections.blocks import (
+from lnn_med.evaluation.report.sections.blocks import (
     Block,
     Section,
     figure,
@@ -19,7 +19,7 @@ from lnn_med.evaluation.sections.blocks import (
     text,
     why,
 )
-from lnn_med.evaluation.sections.wording import Record
+from lnn_med.evaluation.report.sections.wording import Record
 
 HD95_DEFINITION = (
     "HD95: the larger of the two directed distances that 95 % of a surface, by area, does not "
