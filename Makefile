@@ -8,8 +8,11 @@
 PYTHON ?= python3
 VENV ?= .venv
 TORCH ?= torch==2.13.0
-EXTRAS ?= dev,report,cpu,app,pacs
+EXTRAS ?= dev,report,cpu,app,pacs,cluster
 OUT ?= demo_out
+HIPPOCAMPUS ?= data/hippocampus
+BRAIN ?= data/ixi_brain
+REPORTS ?= docs/reports
 PYTEST ?=
 
 BIN := $(VENV)/bin
@@ -18,7 +21,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 NOTEBOOKS := $(patsubst %.py,%.ipynb,$(wildcard notebooks/*.py))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint notebooks bench clean
+.PHONY: help demo test lint notebooks bench report clean
 .DELETE_ON_ERROR:
 
 help:
@@ -27,6 +30,7 @@ help:
 	@echo "make lint       ruff, mypy and the import rules"
 	@echo "make notebooks  generate and execute the notebooks"
 	@echo "make bench      time and memory of a whole head on this machine"
+	@echo "make report     validation reports of both bundles; HIPPOCAMPUS=... and BRAIN=... name the data sets"
 	@echo "make clean      remove .venv, caches and demo output"
 
 demo: $(STAMPS)/package
@@ -49,6 +53,10 @@ notebooks/%.ipynb: notebooks/%.py $(STAMPS)/extras
 
 bench: $(STAMPS)/package
 	$(BIN)/python benchmarks/whole_head.py
+
+report: $(STAMPS)/extras
+	$(BIN)/python benchmarks/report.py hippocampus-t1 $(HIPPOCAMPUS) -o $(REPORTS)
+	$(BIN)/python benchmarks/report.py brain-t1 $(BRAIN) -o $(REPORTS)
 
 clean:
 	rm -rf .venv demo_out build ./*.egg-info .pytest_cache .ruff_cache .mypy_cache .import_linter_cache notebooks/*.ipynb
