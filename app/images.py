@@ -16,9 +16,11 @@ from nibabel.orientations import apply_orientation, inv_ornt_aff
 from numpy.typing import NDArray
 
 from app.colours import colour_of
+from app.confidence import mean_confidence
 from lnn_med import geometry
 from lnn_med.errors import Code, InputError
 from lnn_med.inference import depth_scale
+from lnn_med.inference.depth_scale import DepthScale
 from lnn_med.io.landmarks import point_of_maximum, points_of_labels
 from lnn_med.io.result_files import LABELS, RESULT
 from lnn_med.io.tabular import write_json
@@ -47,13 +49,16 @@ def write_images(scan: Volume, result: Path, view: Path) -> None:
     sums = {"scan": _write(view / SCAN, codes, turn)}
     tables = json.loads((result / LABELS).read_bytes())
     ran = [model["bundle"] for model in json.loads((result / RESULT).read_bytes())["model"]]
+    maps = {file: _read(result / file, scan) for file in LAYERS if (result / file).is_file()}
+    classes = 1 + len(tables[SEGMENTATION])  # background is one, too
+    if UNCERTAINTY in maps:  # stored as a share of the entropy of equal probabilities
+        maps[UNCERTAINTY] = maps[UNCERTAINTY] * np.float32(np.log(classes))
     layers: list[dict[str, Any]] = []
     points: dict[str, Any] = {}
-    for file, (name, kind) in LAYERS.items():
-        if (result / file).is_file():
-            table = tables.get(file, {})
-            layers.append(_layer(scan, result / file, view, turn, name, kind, table, points, ran))
-            sums[name] = layers[-1].pop("sum")
+    for file, data in maps.items():
+        layers.append(_layer(scan, data, file, tables.get(file, {}), points, ran))
+        name = layers[-1]["id"]
+        sums[name] = _write(view / f"{name}.bin", _codes(data, file), turn)
     meta = {
         "shape": [int(size) for size in apply_orientation(codes, turn).shape],
         "affine": affine.tolist(),
@@ -63,25 +68,23 @@ def write_images(scan: Volume, result: Path, view: Path) -> None:
         "scan": {"file": "scan", **scale, "window": _window(scan.data)},
         "layers": layers,
         "points": points,
+        "confidence": _confidence(maps, classes),
         "sums": sums,  # of all codes: the browser checks that each image arrived whole
     }
     write_json(view / META, meta)
 
 
-def _layer(
-    scan: Volume,
-    path: Path,
-    view: Path,
-    turn: NDArray[np.float64],
-    name: str,
-    kind: str,
-    table: dict[str, str],
-    points: dict[str, Any],
-    ran: list[str],
-) -> dict[str, Any]:
+def _read(path: Path, scan: Volume) -> ImageArray:
     data = np.asanyarray(nib.load(path).dataobj)  # type: ignore[attr-defined]
     if data.shape != scan.shape:
         raise InputError(Code.CHANGED, "The maps do not lie on the grid of the scan.")
+    return data
+
+
+def _layer(
+    scan: Volume, data: ImageArray, file: str, table: dict[str, str], points: dict[str, Any], ran: list[str]
+) -> dict[str, Any]:
+    name, kind = LAYERS[file]
     layer: dict[str, Any] = {"id": name, "kind": kind, "file": name}
     if kind == "labels":
         layer["labels"] = _labels(scan, data, table)
@@ -91,9 +94,20 @@ def _layer(
     else:
         layer["maximum"] = UNCERTAIN
         points["uncertain"] = _mm(scan, point_of_maximum(data))
-        data = np.round(np.clip(data / UNCERTAIN, 0, 1) * 255)
-    layer["sum"] = _write(view / f"{name}.bin", data.astype(np.uint8), turn)
     return layer
+
+
+def _codes(data: ImageArray, file: str) -> NDArray[np.uint8]:
+    """One byte a voxel: labels and blocks as they are, entropy in shares of UNCERTAIN."""
+    if file == UNCERTAINTY:
+        data = np.round(np.clip(data / UNCERTAIN, 0, 1) * 255)
+    return data.astype(np.uint8)
+
+
+def _confidence(maps: dict[str, ImageArray], classes: int) -> dict[str, Any]:
+    if UNCERTAINTY not in maps:
+        return {}
+    return mean_confidence(maps[UNCERTAINTY], maps[SEGMENTATION] > 0, classes)
 
 
 def _labels(scan: Volume, data: ImageArray, table: dict[str, str]) -> list[dict[str, Any]]:
@@ -117,7 +131,14 @@ def _depth(data: ImageArray, ran: list[str]) -> dict[str, Any]:
         "maximum": max(scale.maximum, *values),
         "stages": [{"bundle": one.bundle, "depths": list(one.depths)} for one in scale.exits],
         "values": [{"blocks": value, "words": scale.words(value, ran)} for value in values],
+        "last_exit": _last_exit(scale, values, ran[0]),
     }
+
+
+def _last_exit(scale: DepthScale, values: list[int], bundle: str) -> int | None:
+    """The last exit of the network that covers the scan at which a voxel left it; None when unknown."""
+    depths = next((one.depths for one in scale.exits if one.bundle == bundle), ())
+    return max((at for at, depth in enumerate(depths, start=1) if depth in values), default=None)
 
 
 def _as_16_bit(data: ImageArray) -> tuple[NDArray[np.uint16], dict[str, float]]:

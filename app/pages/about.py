@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import streamlit as st
 
-import lnn_med
+from app.bundles import cards
 from app.hub import hub
 from app.parts import html
 from app.parts.session import owner, person
 from lnn_med.console import RESEARCH_USE
 from lnn_med.scoring.models import package_version
-
-CARD = "model_card.md"
-BUNDLES = Path(lnn_med.__file__).parent / "bundles"
 
 server = hub()
 owner()
@@ -27,9 +22,9 @@ html.show(
     "Nothing is sent anywhere.</p>"
 )
 st.subheader("Model cards", anchor=False)
-for path in sorted(BUNDLES.glob(f"*/{CARD}")):
-    with st.expander(path.parent.name):
-        st.markdown(path.read_text(encoding="utf-8"))
+for name, card in cards().items():
+    with st.expander(name):
+        st.markdown(card)
 st.subheader("Keys in the images", anchor=False)
 html.show(
     "<p>Click a plane, or reach it with Tab; the button “Keys” above the images lists what each key does.</p>"

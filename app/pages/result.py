@@ -7,10 +7,12 @@ from typing import Any
 
 import streamlit as st
 
+from app.bundles import calibration_of
 from app.hub import hub
 from app.images import META
 from app.parts import html, reader, sections, volumes
 from app.parts.downloads import downloads
+from app.parts.reliability import calibration_panel
 from app.parts.session import current_case, look_at, owner, person
 from app.store import Case
 from app.viewer_component import viewer
@@ -94,6 +96,8 @@ def _below(case: Case, record: dict[str, Any], meta: dict[str, Any], failed: boo
     with right:
         st.subheader("Reader", anchor=False)
         reader.section(server, case, user)
+    st.subheader("Calibration", anchor=False)
+    _calibration(record, meta)
     st.subheader("Downloads", anchor=False)
     downloads(case)
     one, two = st.columns(2, gap="large")
@@ -104,6 +108,15 @@ def _below(case: Case, record: dict[str, Any], meta: dict[str, Any], failed: boo
     with two:
         st.subheader("Identifiers", anchor=False)
         html.show(sections.identifiers(record))
+
+
+def _calibration(record: dict[str, Any], meta: dict[str, Any]) -> None:
+    """One panel for each network; the maps hold the confidence of the one that covers the scan."""
+    depth: dict[str, Any] = next((layer for layer in meta["layers"] if layer["kind"] == "depth"), {})
+    for at, (place, model) in enumerate(zip(st.columns(2, gap="large"), record["model"], strict=False)):
+        case, last = (meta["confidence"], depth.get("last_exit")) if at == 0 else ({}, None)
+        with place:
+            html.show(calibration_panel(model, calibration_of(model), case, last))
 
 
 main()

@@ -36,6 +36,7 @@ STYLE = """<style>
 .lnn .bars .bar { height: 0.9rem; background: currentColor; opacity: 0.75; }
 .lnn h3 { font-size: 1.05rem; padding: 0.4rem 0 0.1rem; margin: 0; }
 .lnn code { font-size: 0.85em; overflow-wrap: anywhere; color: inherit; background: none; padding: 0; }
+.lnn img.diagram { width: min(100%, 21rem); height: auto; border-radius: 4px; }
 .lnn .scroll { overflow-x: auto; }
 .lnn-mark { position: fixed; right: 0; bottom: 0; z-index: 9; padding: 0.15rem 0.7rem; font-size: 0.8rem;
   background: #1b1b1b; color: #fff; border-top-left-radius: 6px; }
