@@ -12,6 +12,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from app.edit_task import RESULT_EDITED, VOLUMES_EDITED
+from app.edits import BYTES, EDITABLE, FOLDER, edited_name, keep
 from app.hub import Hub
 from app.images import META
 from app.store import Case
@@ -20,9 +22,8 @@ from lnn_med.io.result_files import OWNED
 from lnn_med.io.volumetry_pdf import PAGE
 
 BASE = "/lnn"
-SCRIPTS = {
-    folder: Path(__file__).parent / folder for folder in ("viewer_component", "upload_component", "vendor")
-}
+FOLDERS = ("viewer_component", "upload_component", "render_component", "vendor")
+SCRIPTS = {folder: Path(__file__).parent / folder for folder in FOLDERS}
 KINDS = {".js": "text/javascript", ".css": "text/css"}
 UPLOAD_HEADER = "x-lnn-med"  # a form of another site cannot set it, so its uploads are refused
 IMAGES = ("scan", "segmentation", "hippocampus", "depth", "uncertainty")
@@ -31,7 +32,9 @@ PRIVATE = {
     "Content-Encoding": "identity",
 }  # raw: packing costs more than sending
 READER_FILE = "reader.json"
-DOWNLOADS = (*OWNED, READER_FILE, PAGE)
+EDITED = (*(edited_name(file) for file in EDITABLE.values()), VOLUMES_EDITED, RESULT_EDITED)
+OF_CASE = (PAGE, READER_FILE, *EDITED)  # the others lie in the folder of the result
+DOWNLOADS = (*OWNED, *OF_CASE)
 
 Answer = Callable[[Request], Awaitable[Response]]
 
@@ -42,6 +45,7 @@ def make_routes(hub: Hub) -> list[BaseRoute]:
         Route(f"{BASE}/script/{{folder}}/{{name}}", _script),
         Route(f"{BASE}/case/{{token}}/{{image}}", _owned(hub, _image)),
         Route(f"{BASE}/file/{{token}}/{{name}}", _owned(hub, _file)),
+        Route(f"{BASE}/edit/{{token}}/{{name}}", _owned(hub, _edit), methods=["GET", "PUT"]),
         Route(f"{BASE}/upload/{{token}}/{{number:int}}", _owned(hub, _upload(hub)), methods=["PUT"]),
     ]
 
@@ -80,10 +84,31 @@ async def _image(request: Request, case: Case) -> Response:
 
 async def _file(request: Request, case: Case) -> Response:
     name = request.path_params["name"]
-    folder = case.folder if name in (READER_FILE, PAGE) else case.out
+    folder = case.folder if name in OF_CASE else case.out
     if name not in DOWNLOADS or not case.result or not (folder / name).is_file():
         return _not_found()
     return FileResponse(folder / name, filename=name, media_type="application/octet-stream", headers=PRIVATE)
+
+
+async def _edit(request: Request, case: Case) -> Response:
+    """The reader's edit of a label map that waits to be stored: given, or taken."""
+    name = request.path_params["name"]
+    image = case.view / f"{name}.bin"
+    if name not in EDITABLE or not case.result or not image.is_file():
+        return _not_found()
+    if request.method == "GET":
+        path = case.folder / FOLDER / name
+        found = path.read_bytes() if path.is_file() else b""
+        return Response(found, 200 if found else 204, PRIVATE, "application/octet-stream")
+    if request.headers.get(UPLOAD_HEADER) != "edit":
+        return _not_found()
+    message = b""
+    async for chunk in request.stream():
+        message += chunk
+        if len(message) > BYTES * image.stat().st_size:
+            return _too_much("The edit has more voxels than the image.")
+    keep(message, name, case.folder)
+    return JSONResponse({"voxels": len(message) // BYTES}, headers=PRIVATE)
 
 
 def _upload(hub: Hub) -> Callable[[Request, Case], Awaitable[Response]]:

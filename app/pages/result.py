@@ -14,6 +14,7 @@ from app.parts import html, reader, sections, volumes
 from app.parts.downloads import downloads
 from app.parts.reliability import calibration_panel
 from app.parts.session import current_case, look_at, owner, person
+from app.render_component import render
 from app.store import Case
 from app.viewer_component import viewer
 from lnn_med.io.result_files import RESULT
@@ -37,12 +38,12 @@ def main() -> None:
     html.show(
         sections.identity(case.name, case.facts, record) + sections.banner(record) + sections.quality(record)
     )
-    numbers, images = st.columns([5, 7], gap="medium")
+    second = _second(case)
+    numbers, images = (st.container(), st.container()) if second else st.columns([5, 7], gap="medium")
     with numbers:
         _numbers(record, failed)
     with images:
-        structures = {} if failed else volumes.in_few_words(record)
-        viewer(case.token, key=f"viewer-{case.token}", structures=structures, **_second(case))
+        _images(case, second, {} if failed else volumes.in_few_words(record))
     _below(case, record, meta, failed)
 
 
@@ -67,10 +68,26 @@ def _switcher(case: Case) -> None:
     )
 
 
-def _second(case: Case) -> dict[str, str]:
+def _second(case: Case) -> Case | None:
     token = st.session_state.get("second")
     other = server.store.find(token, me) if token and token != case.token else None
-    return {"second": other.token} if other is not None and other.result else {}
+    return other if other is not None and other.result else None
+
+
+def _images(case: Case, second: Case | None, structures: dict[str, str]) -> None:
+    planes, space = st.tabs(["Slices", "3D"])
+    with planes:
+        _planes(case, second, structures)
+    with space:
+        render(case.token, f"render-{case.token}")
+
+
+def _planes(case: Case, second: Case | None, structures: dict[str, str]) -> None:
+    key = f"viewer-{case.token}"
+    if second is None:
+        viewer(case.token, key, structures, editable=True)
+    else:
+        viewer(case.token, key, structures, second.token, (case.name, second.name), editable=True)
 
 
 def _numbers(record: dict[str, Any], failed: bool) -> None:

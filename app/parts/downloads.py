@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from app.edit_task import RESULT_EDITED, VOLUMES_EDITED
+from app.edits import EDITABLE, edited_name
 from app.parts import html
-from app.routes import BASE, READER_FILE
+from app.routes import BASE, DOWNLOADS, OF_CASE, READER_FILE
 from app.store import Case
-from lnn_med.io.result_files import OWNED
 from lnn_med.io.volumetry_pdf import PAGE
 
 WORDS = {
@@ -22,14 +23,17 @@ WORDS = {
     "measurements.dcm": "DICOM SR",
     PAGE: "page (PDF)",
     READER_FILE: "reader's verdict (JSON)",
+    **{edited_name(file): f"edited {name} (NIfTI)" for name, file in EDITABLE.items()},
+    VOLUMES_EDITED: "volumes after the edit (CSV)",
+    RESULT_EDITED: "result after the edit (JSON)",
 }
 
 
 def downloads(case: Case) -> None:
     """One link for each file that there is."""
     links = []
-    for name in (*OWNED, PAGE, READER_FILE):
-        folder = case.folder if name in (PAGE, READER_FILE) else case.out
+    for name in DOWNLOADS:
+        folder = case.folder if name in OF_CASE else case.out
         if (folder / name).is_file():
             address = f"{BASE}/file/{case.token}/{name}"
             links.append(

@@ -1,9 +1,10 @@
-"""The reader's verdict: accept, or reject with a reason; stored with time and user."""
+"""The reader's verdict: accept, accept with edited labels, or reject; stored with time and user."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,21 @@ from typing import Any
 import streamlit as st
 
 from app.auth import Person
+from app.edit_task import RESULT_EDITED, StoreEdit
+from app.edits import pending
 from app.hub import Hub
+from app.jobs import HEAVY, BusyError
+from app.parts import html
+from app.parts.ticker import run_again_soon
+from app.parts.volumes import edit_table
 from app.routes import READER_FILE
 from app.store import Case
 from lnn_med.io.result_files import RESULT
 from lnn_med.io.tabular import write_json
 
-ACCEPT, REJECT = "accept", "reject"
-WORDS = {ACCEPT: "Accept the result", REJECT: "Reject the result"}
+ACCEPT, EDIT, REJECT = "accept", "edit", "reject"
+WORDS = {ACCEPT: "Accept the result", EDIT: "Accept with my edit", REJECT: "Reject the result"}
+DONE = {ACCEPT: "Accepted", EDIT: "Accepted with edited labels", REJECT: "Rejected"}
 MAX_REASON = 1000
 
 
@@ -32,10 +40,23 @@ def section(server: Hub, case: Case, user: Person) -> None:
     """Show the verdict and let the reader give one."""
     before = verdict_of(case)
     if before:
-        word = {ACCEPT: "Accepted", REJECT: "Rejected"}[before["decision"]]
-        st.success(f"{word} by {before['user']} at {before['ts_utc']}.")
+        st.success(f"{DONE[before['decision']]} by {before['user']} at {before['ts_utc']}.")
+    if before and before["decision"] == EDIT:
+        original, edited = (
+            json.loads(path.read_bytes()) for path in (case.out / RESULT, case.folder / RESULT_EDITED)
+        )
+        html.show(edit_table(original, edited))
+    if "storing" in st.session_state:
+        _wait(server, case)
+    edits = pending(case.folder)
     with st.form(f"reader-{case.token}"):
-        decision = st.radio("Verdict", list(WORDS), format_func=WORDS.__getitem__, horizontal=True)
+        options = [word for word in WORDS if word != EDIT or edits]
+        at = options.index(EDIT) if edits else 0
+        decision = st.radio("Verdict", options, index=at, format_func=WORDS.__getitem__, horizontal=True)
+        if edits:
+            st.caption("Handed over: " + ", ".join(f"{n} voxels of {name}" for name, n in edits.items()))
+        else:
+            st.caption("To edit labels: “Edit” above the images, paint, hand over.")
         reason = st.text_input("Reason (needed to reject; no names of patients)", max_chars=MAX_REASON)
         if st.form_submit_button("Store the verdict"):
             if decision == REJECT and not reason.strip():
@@ -46,18 +67,46 @@ def section(server: Hub, case: Case, user: Person) -> None:
 
 
 def _store(server: Hub, case: Case, user: Person, decision: str, reason: str) -> None:
-    result = _sha256(case.out / RESULT)
-    before = _sha256(case.folder / READER_FILE)
     entry = {
         "decision": decision,
         "reason": reason,
         "user": user.name,
         "ts_utc": datetime.now(UTC).isoformat(timespec="seconds"),
-        "result_sha256": result,
+        "result_sha256": _sha256(case.out / RESULT),
     }
-    write_json(case.folder / READER_FILE, entry)
-    after = _sha256(case.folder / READER_FILE)
-    server.audit.write(user.name, f"verdict: {decision}", str(result), before=before, after=after)
+    if decision != EDIT:
+        _keep(server, case, entry)
+        return
+    task = StoreEdit(str(case.out), str(case.folder), entry)
+    try:
+        job = server.jobs.submit(case.owner, HEAVY, task, lambda answer: _keep(server, case, answer))
+    except BusyError as error:
+        st.warning(str(error))
+        return
+    st.session_state["storing"] = job.token
+
+
+def _keep(server: Hub, case: Case, entry: Mapping[str, Any]) -> None:
+    """Write the verdict and its line in the audit log."""
+    path = case.folder / READER_FILE
+    before = _sha256(path)
+    write_json(path, entry)
+    action = f"verdict: {entry['decision']}"
+    server.audit.write(entry["user"], action, str(entry["result_sha256"]), before=before, after=_sha256(path))
+
+
+def _wait(server: Hub, case: Case) -> None:
+    """Show that an edit is being written, until it is."""
+    job = server.jobs.find(st.session_state["storing"], case.owner)
+    if job is not None and job.open:
+        st.info(f"{job.stage} …", icon=":material/hourglass:")
+        run_again_soon("edit")
+        return
+    del st.session_state["storing"]
+    if job is not None and job.error is not None:
+        html.problem(job.error)
+    else:
+        st.rerun()
 
 
 def _sha256(path: Path) -> str | None:

@@ -60,6 +60,19 @@ def every_table(record: Mapping[str, Any]) -> str:
     return html.table("All structures", head, cells, words=(5,))
 
 
+def edit_table(original: Mapping[str, Any], edited: Mapping[str, Any]) -> str:
+    """Structures whose volume a reader's edit changed, before and after."""
+    cells = []
+    for before, after in zip(original["structures"], edited["structures"], strict=True):
+        if before["volume_mm3"] != after["volume_mm3"]:
+            side = {"L": ", left", "R": ", right"}.get(before["side"], "")
+            numbers = (mm3_text(one["volume_mm3"]) for one in (before, after))
+            name = html.text(in_words(before["name"]) + side)
+            cells.append((name, *numbers, html.text(before["bundle"])))
+    head = ("Structure", "Model", "After the edit", "Bundle")
+    return html.table("Edited volumes, mm³", head, cells, words=(3,)) if cells else ""
+
+
 def asymmetry_table(record: Mapping[str, Any]) -> str:
     """Asymmetry with its sign in words."""
     cells = []

@@ -16,11 +16,12 @@ const CONTROLS = `
   <label>Opacity <input data-is="opacity" type="range" min="0" max="1" step="0.05"></label>
   <button type="button" data-is="outline" aria-pressed="true">Outline</button>
   <label>Window <select data-is="window"></select></label>
-  <label>Drag <select data-is="mode"><option value="point">crosshair</option><option value="window">window</option><option value="pan">shift</option></select></label>
+  <label>Drag <select data-is="mode"><option value="point">crosshair</option><option value="window">window</option><option value="pan">shift</option><option value="brush" hidden>brush</option></select></label>
   <button type="button" data-is="convention"></button>
   <label>Go to <select data-is="jump"></select></label>
   <button type="button" data-is="reset">Reset</button>
   <button type="button" data-is="picture">Picture</button>
+  <button type="button" data-is="edit" aria-pressed="false" hidden>Edit</button>
   <button type="button" data-is="help" aria-expanded="false">Keys</button>
 </div>
 <div class="keys" data-is="keys" hidden></div>
@@ -107,6 +108,7 @@ export function show(parts, viewer, structures) {
   const standard = Object.keys(WINDOWS).find((name) => same(preset(volume, name), state.window))
   parts.window.value = standard ?? ""
   readout(parts.readout, viewer, structures)
+  viewer.editor?.show?.()
   if (parts.legendOf !== state.layer) {
     legend(parts.legend, viewer)
     parts.legendOf = state.layer

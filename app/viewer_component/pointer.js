@@ -16,6 +16,8 @@ export const KEYS = [
   ["N", "radiological or neurological"],
   ["C", "crosshair on or off"],
   ["G, U", "go to the deepest, the most uncertain point"],
+  ["B", "brush on or off, where labels may be edited"],
+  ["Space, Z", "paint at the crosshair with the brush, undo"],
   ["R", "reset zoom, shift and window (also double click)"],
 ]
 
@@ -45,6 +47,7 @@ export function listen(plane, viewer, mode, signal) {
     const button = event.button === 2 ? "window" : event.button === 1 || event.shiftKey ? "pan" : mode()
     gesture = { kind: button, from: place(event) }
     if (gesture.kind === "point") pick(...place(event))
+    if (gesture.kind === "brush") brush(place(event))
   }, options)
 
   canvas.addEventListener("pointermove", (event) => {
@@ -52,6 +55,7 @@ export function listen(plane, viewer, mode, signal) {
     const now = place(event), before = held.get(event.pointerId)
     if (held.size === 2) pinch(event.pointerId, now)
     else if (gesture?.kind === "point") pick(...now)
+    else if (gesture?.kind === "brush") brush(now)
     else if (gesture?.kind === "pan") viewer.shift(plane, now[0] - before[0], now[1] - before[1])
     else if (gesture?.kind === "window") viewer.changeWindow((now[0] - before[0]) * WINDOW_PER_PX, (before[1] - now[1]) * WINDOW_PER_PX)
     held.set(event.pointerId, now)
@@ -59,11 +63,13 @@ export function listen(plane, viewer, mode, signal) {
 
   const release = (event) => {
     held.delete(event.pointerId)
-    if (!held.size) gesture = null
+    if (held.size) return
+    if (gesture?.kind === "brush") viewer.editor.end()
+    gesture = null
   }
   canvas.addEventListener("pointerup", release, options)
   canvas.addEventListener("pointercancel", release, options)
-  canvas.addEventListener("dblclick", () => viewer.reset(), options)
+  canvas.addEventListener("dblclick", () => mode() !== "brush" && viewer.reset(), options)
   canvas.addEventListener("keydown", (event) => {
     if (event.altKey || event.metaKey || event.ctrlKey) return
     if (key(plane, viewer, event)) event.preventDefault()
@@ -74,12 +80,22 @@ export function listen(plane, viewer, mode, signal) {
     if (point) viewer.set({ point })
   }
 
+  function brush([x, y]) {
+    const point = plane.voxelAt(x, y)
+    if (!point) return
+    if (!gesture.last) viewer.editor.begin()
+    if (gesture.last) viewer.editor.drag(plane, gesture.last, point)
+    else viewer.editor.paint(plane, point)
+    gesture.last = point
+  }
+
   function pinch(id, now) {
     const [other] = [...held.entries()].filter(([one]) => one !== id).map(([, at]) => at)
     const before = held.get(id)
     const was = distance(before, other), is = distance(now, other)
     if (was > PINCH_MIN_PX && is > PINCH_MIN_PX) viewer.zoom(plane, is / was, (now[0] + other[0]) / 2, (now[1] + other[1]) / 2)
     viewer.shift(plane, (now[0] - before[0]) / 2, (now[1] - before[1]) / 2)
+    if (gesture?.kind === "brush") viewer.editor.end()
     gesture = { kind: "pinch" }
   }
 }
@@ -123,6 +139,9 @@ function letter(plane, viewer, pressed) {
     u: () => volume.meta.points.uncertain && viewer.goTo(volume.meta.points.uncertain),
     r: () => viewer.reset(),
     0: () => viewer.set({ layer: "" }),
+    b: () => viewer.editor?.toggle(),
+    z: () => viewer.editor?.undo(),
+    " ": () => viewer.editor?.on && dab(plane, viewer),
   }
   if (/^[1-9]$/.test(pressed)) {
     const layer = volume.layers[Number(pressed) - 1]
@@ -133,4 +152,10 @@ function letter(plane, viewer, pressed) {
   if (!Object.hasOwn(actions, pressed)) return false
   actions[pressed]()
   return true
+}
+
+function dab(plane, viewer) {
+  viewer.editor.begin()
+  viewer.editor.paint(plane, viewer.state.point)
+  viewer.editor.end()
 }

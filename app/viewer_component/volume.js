@@ -2,6 +2,8 @@
 
 const TYPES = { scan: Uint16Array }
 
+export const shown = new Map() // address -> Volume of the planes that are on the page, for other views of it
+
 export async function loadCase(address, report) {
   report("Loading the images …", 0)
   const meta = await (await fetched(`${address}/meta`)).json()

@@ -106,3 +106,27 @@ def test_streamlit_s_own_back_doors_are_closed(served: tuple[TestClient, Hub], p
     client, _ = served
     assert client.put(path, content=b"x").status_code == 404
     assert "default-src 'none'" in client.get(path).headers["content-security-policy"]
+
+
+def test_an_edit_is_taken_from_its_owner_alone_and_given_back(served: tuple[TestClient, Hub]) -> None:
+    client, hub = served
+    case = hub.store.new(owner_of("ann"))
+    case.result = True
+    case.view.mkdir()
+    (case.view / "segmentation.bin").write_bytes(bytes(10))
+    address = f"/lnn/edit/{case.token}/segmentation"
+
+    def put(content: bytes, cookie: str = "ann", header: str = "edit", name: str = "segmentation") -> int:
+        client.cookies.set(COOKIE, cookie)
+        place = f"/lnn/edit/{case.token}/{name}"
+        return client.put(place, content=content, headers={"x-lnn-med": header}).status_code
+
+    assert client.get(address, cookies={COOKIE: "ann"}).status_code == 204
+    assert put(b"12345") == 200
+    assert client.get(address).content == b"12345"
+    assert put(b"12345", cookie="bob") == 404
+    assert put(b"12345", header="upload") == 404
+    assert put(b"12345", name="depth") == 404
+    assert put(bytes(51)) == 413  # more than the 10 voxels of the image
+    assert put(b"") == 200
+    assert client.get(address).status_code == 204

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import re
 from pathlib import Path
+from typing import Any
 
+import nibabel as nib
+import numpy as np
 import pytest
 
 from tests.browser.conftest import Window
@@ -68,3 +73,79 @@ def test_a_rejection_needs_a_reason_and_is_stored_with_time_and_user(measured: W
     )
     assert verdict["ts_utc"].startswith("20")
     assert len(verdict["result_sha256"]) == 64
+
+
+def saved(window: Window, name: str) -> Path:
+    """A file that the page offers, under its own name's endings."""
+    with window.page.expect_download() as caught:
+        window.page.get_by_role("link", name=name).click()
+    target = Path(caught.value.path()).with_name(caught.value.suggested_filename)
+    caught.value.save_as(target)
+    return target
+
+
+def test_a_brush_stroke_becomes_an_edited_map_with_its_own_volumes(window: Window, head_file: Path) -> None:
+    window.measure(head_file)
+    page = window.page
+    page.get_by_role("button", name="Edit", exact=True).click()
+    page.get_by_label("Paint").select_option(label="erase")
+    canvas = page.locator("canvas[data-plane=axial]")
+    x, y = window.inside("v.planes[0].placeOf(v.state.point)")
+    canvas.click(position={"x": x, "y": y})
+    at = window.inside("v.volume.fileVoxel(v.state.point)")
+    count = int(re.search(r"\d+", page.get_by_text("voxels changed, not handed over").inner_text())[0])  # type: ignore[index]
+    assert count > 0
+    page.get_by_role("button", name="Hand over").click()
+    page.get_by_text(f"Handed over: {count} voxels of segmentation").wait_for()
+    page.get_by_role("button", name="Store the verdict").click()
+    page.get_by_text("Accepted with edited labels by local user").wait_for()
+    before, after = (nib.load(saved(window, name)) for name in ("structures (NIfTI)", "edited segmentation"))
+    np.testing.assert_array_equal(before.affine, after.affine)
+    different = np.asarray(before.dataobj) != np.asarray(after.dataobj)
+    assert different.sum() == count
+    assert different[tuple(at)]
+    rows = {row["name"]: row for row in csv.DictReader(saved(window, "volumes after the edit").open())}
+    mm3 = float((np.asarray(after.dataobj) == 1).sum() * abs(np.linalg.det(after.affine[:3, :3])))
+    assert float(rows["Hippocampus_L"]["volume_mm3"]) == pytest.approx(mm3, abs=0.2)
+    verdict = json.loads(saved(window, "reader's verdict").read_bytes())
+    assert verdict["decision"] == "edit"
+    assert verdict["edit"]["changed_voxels"] == {"segmentation.nii.gz": count}
+    assert window.complaints == []
+
+
+def test_the_brush_works_with_the_keyboard_and_takes_strokes_back(measured: Window) -> None:
+    canvas = measured.page.locator("canvas[data-plane=coronal]")
+    canvas.focus()
+    for key in ("b", "Space"):
+        measured.page.keyboard.press(key)
+    changed = measured.inside("v.editor.changed")
+    measured.page.keyboard.press("z")
+    measured.page.keyboard.press("b")
+    assert changed > 0
+    assert measured.inside("v.editor.changed") == 0
+
+
+def test_two_scans_stand_side_by_side_at_the_same_place(window: Window, head_file: Path) -> None:
+    window.measure(head_file)
+    window.page.get_by_role("link", name="Scan", exact=True).click()
+    window.measure(head_file)
+    choose(window, "Beside it, at the same place", "1. head.nii.gz")
+    window.page.locator(".lnn-viewer.two[data-ready=true]").wait_for()
+    window.inside("v.goTo([-20, 5, 3])")
+    places = window.inside("host.viewers.map(one => one.volume.toMm(one.state.point))")
+    assert len(places) == 2
+    assert places[0] == pytest.approx(places[1])
+    assert places[0] == pytest.approx([-20, 5, 3], abs=3)
+    assert window.complaints == []
+
+
+def choose(window: Window, label: str, option: str) -> Any:
+    """Pick an entry of one of Streamlit's select boxes."""
+    window.page.get_by_label(label).click()
+    window.page.get_by_role("option", name=option).click()
+
+
+def test_the_3d_tab_says_that_there_is_no_webgl(measured: Window) -> None:
+    measured.page.get_by_role("tab", name="3D").click()
+    measured.page.get_by_text("offers no WebGL2").wait_for()
+    measured.page.get_by_role("tab", name="Slices").click()
