@@ -71,24 +71,36 @@ def _wait(token: str) -> None:
 
 
 def _show(case: Case) -> None:
+    outcome = st.container()
+    answer = viewer(case.token, key=f"self-{case.token}", report=True)
     record = json.loads((case.out / RESULT).read_bytes())
-    answer = stored_answer(record)
+    rows = [_server(case), _networks(record), _browser(answer.get("arrived"))]
+    cells = [tuple(map(html.text, row)) for row in rows]
+    with outcome:
+        html.show(html.table("Outcome", ("Part", "Outcome", "Note"), cells, words=(1, 2)))
+
+
+def _server(case: Case) -> tuple[str, str, str]:
     job = server.jobs.find(case.job, me)
     seconds = f" in {job.ended - job.began:.1f} s" if job is not None else ""
-    rows = [("Server", "passed", f"measured, written and read back{seconds}")]
+    return "Server", "passed", f"measured, written and read back{seconds}"
+
+
+def _networks(record: dict[str, Any]) -> tuple[str, str, str]:
+    answer = stored_answer(record)
     if answer is None:
-        rows.append(("Networks", "not judged", "no answer is stored for these weights"))
-    elif wrong := differing(record, answer):
-        rows.append(("Networks", "FAILED", f"{len(wrong)} volumes differ, first {wrong[0]}"))
-    else:
-        rows.append(("Networks", "passed", f"all {len(answer)} volumes are the stored ones"))
-    rows.append(("Browser", "see below", "passed when the images appear: their bytes are checked on arrival"))
-    html.show(
-        html.table(
-            "", ("Part", "Outcome", "Note"), [tuple(map(html.text, row)) for row in rows], words=(1, 2)
-        )
-    )
-    viewer(case.token, key=f"self-{case.token}")
+        return "Networks", "not judged", "no answer is stored for these weights"
+    if wrong := differing(record, answer):
+        return "Networks", "FAILED", f"{len(wrong)} volumes differ, first {wrong[0]}"
+    return "Networks", "passed", f"all {len(answer)} volumes are the stored ones"
+
+
+def _browser(arrived: int | None) -> tuple[str, str, str]:
+    if arrived is None:
+        return "Browser", "waiting", "the images are on their way"
+    if not arrived:
+        return "Browser", "FAILED", "the images arrived, but nothing is drawn"
+    return "Browser", "passed", f"{arrived} images arrived with the server's sums and are drawn"
 
 
 main()
