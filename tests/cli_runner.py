@@ -17,7 +17,7 @@ def run(*arguments: object) -> int:
     level, handlers, root_handlers = own.level, list(own.handlers), list(root.handlers)
     try:
         with ExitStack() as quiet, warnings.catch_warnings():
-            for module in (cli.learn, cli.machine, cli.measure):
+            for module in (cli.learn, cli.machine, cli.measure, cli.score):
                 quiet.enter_context(patch.object(module, "keep_memory"))
             return cli.run_command([str(argument) for argument in arguments])
     finally:

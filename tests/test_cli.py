@@ -125,6 +125,10 @@ REFUSED = [
     (("predict", "{scan}", "-o", "{out}", "--unknown"), "--unknown"),
     (("predict", "{scan}.missing", "-o", "{out}"), "E_NOTFOUND"),
     (("status", "{out}"), "E_"),
+    (("score", "{scan}", "-o", "{out}", "--tls", "{out}"), "--scheduler"),
+    (("score", "{scan}", "-o", "{out}", "--scheduler", "tcp://10.0.0.7:8786"), "tls://"),
+    (("score", "{scan}", "-o", "{out}", "--cluster", "{out}.yaml"), "no such file"),
+    (("score", "{scan}", "-o", "{out}", "--scan-memory", "1"), "100"),
     (("train", "{out}.yaml"), "E_CONFIG"),
     (("evaluate", "no-such-bundle", "{out}", "-o", "{out}"), "no-such-bundle"),
 ]
@@ -325,6 +329,9 @@ def test_score_measures_what_it_can_and_names_what_failed(scan, tmp_path, measur
     shown = capsys.readouterr().out
     assert "1 of 2 scans done, 1 failed, 0 waiting" in shown
     assert "E_GZIP: 1" in shown
+    for name in ("scores.parquet", "summary.html", "audit.jsonl", "ledger.jsonl"):
+        assert (tmp_path / "run" / name).is_file()
+    assert not (tmp_path / "run" / "derivatives").exists()
 
     assert run("score", tmp_path / "scans", "-o", tmp_path / "run") == 2
     assert "0 measured now" in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""Commands that measure scans: demo, predict, score, status."""
+"""Commands that measure one scan: demo, predict."""
 
 from __future__ import annotations
 
@@ -15,14 +15,13 @@ from lnn_med.cli.app import DONE, SOME_FAILED, app, example, predictor
 from lnn_med.console import (
     RESEARCH_USE,
     console,
-    counting,
     set_up_logging,
     show_json,
     show_result,
     show_table,
     working,
 )
-from lnn_med.errors import ConfigError
+from lnn_med.errors import ConfigError, require
 from lnn_med.options import (
     Age,
     AllowUnlocked,
@@ -30,10 +29,12 @@ from lnn_med.options import (
     Bundle,
     Depth,
     Device,
+    DicomMaps,
     Education,
     Json,
     Lenient,
     Mmse,
+    Pdf,
     Runtime,
     Series,
     Sex,
@@ -113,6 +114,8 @@ def predict(
     runtime: Runtime = "auto",
     series: Series = None,
     allow_unlocked: AllowUnlocked = False,
+    dicom_maps: DicomMaps = False,
+    pdf: Pdf = False,
     lenient: Lenient = False,
     as_json: Json = False,
     verbose: Verbose = False,
@@ -121,9 +124,11 @@ def predict(
     set_up_logging(verbose)
     keep_memory()
     clinical = clinical_values(age, sex, education, mmse)
+    if pdf:
+        require("typst", "report")  # before any work
     with working(as_json, "Reading the scan") as progress:
         from lnn_med.io import read
-        from lnn_med.io.result_files import check_out, write_prediction
+        from lnn_med.io.result_files import Extras, check_out, write_prediction
         from lnn_med.io.result_record import result_record
         from lnn_med.scoring.locked import execution_of
 
@@ -140,7 +145,8 @@ def predict(
         report("Measuring")
         prediction = measure(volume, clinical)
         report("Writing the results")
-        files = write_prediction(prediction, out, execution_of(measure, began))
+        extras = Extras(dicom_maps, pdf, clinical)
+        files = write_prediction(prediction, out, execution_of(measure, began), extras=extras)
         files += _record(out, prediction.source)
     record = result_record(prediction)
     if as_json:
@@ -149,82 +155,6 @@ def predict(
     text = console()
     show_result(text, record)
     text.print(f"Wrote to {out}: {', '.join(files)}", markup=False)
-    text.print(RESEARCH_USE)
-    return DONE
-
-
-@app.command(epilog=example("lnn-med score scans -o run", "lnn-med score scans -o run --retry-failed"))
-def score(
-    folder: Annotated[Path, typer.Argument(help="Folder with scans; subfolders are searched.")],
-    run: Annotated[Path, typer.Option("--out", "-o", help="Folder of the run; the same one resumes it.")],
-    bundle: Bundle = None,
-    depth: Depth = "auto",
-    budget: Budget = None,
-    device: Device = "auto",
-    runtime: Runtime = "auto",
-    allow_unlocked: AllowUnlocked = False,
-    workers: Annotated[int, typer.Option(help="Processes; each loads the networks once.", min=1)] = 1,
-    table: Annotated[Path | None, typer.Option(help="Table of participants, joined by case.")] = None,
-    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try failed scans again.")] = False,
-    lenient: Lenient = False,
-    as_json: Json = False,
-    verbose: Verbose = False,
-) -> int:
-    """Measure every scan of a folder; one bad scan never stops the run, finished ones are skipped."""
-    set_up_logging(verbose)
-    keep_memory()
-    with counting(as_json, "Listing the scans", None) as progress:
-        from lnn_med.inference.runtime import RuntimeConfig
-        from lnn_med.scoring.models import BundledModels
-        from lnn_med.scoring.runner import Progress
-        from lnn_med.scoring.runner import score as run_scoring
-
-        def advance(now: Progress) -> None:
-            listing = now.phase == "listing"
-            words = "Listing the scans" if listing else f"Measuring, {now.failed} failed"
-            progress.update(progress.task_ids[0], completed=now.done, total=now.total, description=words)
-
-        RuntimeConfig(depth, budget, device, runtime)  # refuses a wrong option before any work
-        models = BundledModels(tuple(bundle or ()), depth, budget, device, runtime, allow_unlocked)
-        summary = run_scoring(*(folder, run, models, workers, table, retry_failed, lenient), progress=advance)
-    if as_json:
-        show_json(asdict(summary) | {"run": str(summary.run), "waiting": summary.waiting})
-    else:
-        text = console()
-        text.print(
-            f"{summary.done} of {summary.total} scans done, {summary.failed} failed, "
-            f"{summary.waiting} waiting; {summary.scored} measured now in {summary.seconds:.0f} s, "
-            f"{summary.skipped} files are no scans"
-        )
-        text.print(
-            f"Wrote to {run}: scores.csv, failures.csv, skipped.csv, manifest.jsonl, cases/", markup=False
-        )
-        text.print(RESEARCH_USE)
-    return summary.exit_code
-
-
-@app.command(epilog=example("lnn-med status run"))
-def status(
-    run: Annotated[Path, typer.Argument(help="Folder of a run.")],
-    as_json: Json = False,
-    verbose: Verbose = False,
-) -> int:
-    """Show how far a run of `score` is, also while it works."""
-    set_up_logging(verbose)
-    from lnn_med.scoring.runner import status as status_of
-
-    found = status_of(run)
-    if as_json:
-        show_json(asdict(found))
-        return DONE
-    text = console()
-    pace = "" if found.median_seconds is None else f", {found.median_seconds:.1f} s a scan (median)"
-    text.print(
-        f"{found.done} of {found.total} scans done, {found.failed} failed, {found.waiting} waiting{pace}; "
-        f"{'running' if found.running else 'not running'}"
-    )
-    for code, count in found.codes.items():
-        text.print(f"  {code}: {count}")
     text.print(RESEARCH_USE)
     return DONE
 

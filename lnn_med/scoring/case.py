@@ -5,22 +5,23 @@ from __future__ import annotations
 import errno
 import json
 import os
+import secrets
 import shutil
-import sys
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from lnn_med.errors import Code, InputError, LnnMedError
 from lnn_med.io import read
-from lnn_med.io.result_files import write_prediction
+from lnn_med.io.result_files import Extras, write_prediction
 from lnn_med.io.tabular import write_json
 from lnn_med.prediction import Prediction
 from lnn_med.scoring.ledger import DONE, FAILED, Entry
+from lnn_med.scoring.limits import peak_rss_mb
 from lnn_med.scoring.locked import execution_of
 from lnn_med.scoring.manifest import DICOM, NIFTI, Scan
 from lnn_med.volume import Volume
@@ -41,6 +42,8 @@ class Task:
     scan: Scan
     key: str
     lenient: bool = False
+    attempt: int = 1
+    extras: Extras = field(default_factory=Extras)
 
 
 def score_case(task: Task, predict: Predict) -> Entry:
@@ -65,24 +68,14 @@ def done_key(run: Path, case: str) -> str | None:
         return None
 
 
-def peak_rss_mb() -> float | None:
-    """Largest memory that this process has held so far, MB; None where the system does not tell."""
-    try:
-        import resource
-    except ImportError:
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)
-
-
 def _score(task: Task, predict: Predict) -> None:
     scan, run = task.scan, Path(task.run)
     began = datetime.now(UTC)
     prediction = predict(_read(task))
-    work = run / WORK_FOLDER / f"{scan.case}.{os.getpid()}"
+    work = run / WORK_FOLDER / f"{scan.case}.{secrets.token_hex(4)}"  # other machines may share the run
     try:
         shutil.rmtree(work, ignore_errors=True)
-        write_prediction(prediction, work, execution_of(predict, began))
+        write_prediction(prediction, work, execution_of(predict, began), extras=task.extras)
         write_json(work / DONE_FILE, _done(task))
         _put_in_place(work, run / CASES_FOLDER / scan.case)
     finally:
@@ -146,4 +139,4 @@ def _entry(
     task: Task, began: float, state: str, code: str | None = None, message: str | None = None
 ) -> Entry:
     seconds = round(time.monotonic() - began, 3)
-    return Entry(task.scan.case, task.key, state, seconds, code, message, peak_rss_mb())
+    return Entry(task.scan.case, task.key, state, seconds, code, message, peak_rss_mb(), task.attempt)

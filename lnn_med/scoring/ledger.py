@@ -16,20 +16,26 @@ from typing import BinaryIO
 from lnn_med.errors import Code, InputError
 
 LEDGER_FILE = "ledger.jsonl"
-DONE, FAILED = "done", "failed"
+DONE, FAILED, RETRY = "done", "failed", "retry"
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One attempt. `key`: hash of input, weights and options; `code` and `message` tell of a failure."""
+    """One attempt. `key`: hash of input, weights and options; `code` and `message` tell of a failure.
+
+    `state` is "done", "failed" (for good, or until the next start), or "retry": to come again in this run.
+    `peak_rss_mb` is what the process held at most, the networks included.
+    """
 
     case: str
     key: str
-    state: str  # "done" or "failed"
+    state: str
     seconds: float
     code: str | None = None
     message: str | None = None
     peak_rss_mb: float | None = None
+    attempt: int = 1
+    quarantined: bool = False  # it ended its process at each attempt, and is left alone
     ts_utc: str = ""
 
 

@@ -1,31 +1,44 @@
-"""`scores.csv`, `failures.csv` and `skipped.csv`, made anew from what lies on disk."""
+"""`scores.csv`, `scores.parquet`, `failures.csv`, `skipped.csv`: made anew from what lies on disk."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from lnn_med.errors import Code
+from lnn_med.io.files import write_whole
 from lnn_med.io.result_files import RESULT
 from lnn_med.io.tabular import case_of, write_csv
 from lnn_med.scoring.case import CASES_FOLDER
 from lnn_med.scoring.ledger import Entry
 from lnn_med.scoring.manifest import Scan, Skipped
 
+PARQUET_FILE = "scores.parquet"
 SCORES_FILE, FAILURES_FILE, SKIPPED_FILE = "scores.csv", "failures.csv", "skipped.csv"
 FACT_COLUMNS = ("case", "path", "kind", "series_uid")
 RESULT_COLUMNS = ("qc", "qc_reasons", "warnings", "models", "seconds", "fraction")
 PERSON_COLUMNS = ("patient", "subject", "participant_id", "age", "sex", "education", "mmse", "site")
-FAILURE_COLUMNS = (*FACT_COLUMNS, "code", "message", "remedy", "attempts", "seconds", "ts_utc")
+FAILURE_COLUMNS = (*FACT_COLUMNS, "code", "message", "remedy", "attempts", "quarantined", "seconds", "ts_utc")
 SKIPPED_COLUMNS = ("path", "code", "message")
+
+NUMBERS = frozenset({"age", "education", "mmse", "seconds", "fraction"})  # besides what was measured
 
 Person = Mapping[str, str]  # a row of the participants table
 
 
-def write_scores(run: Path, done: Sequence[Scan], people: Sequence[Person]) -> None:
+@dataclass(frozen=True)
+class ScoreTable:
+    """The rows of scores.csv; `measured` are the columns whose numbers come from the networks."""
+
+    rows: Sequence[Mapping[str, Any]]
+    columns: Sequence[str]
+    measured: Sequence[str]
+
+
+def write_scores(run: Path, done: Sequence[Scan], people: Sequence[Person]) -> ScoreTable:
     """One row a finished case, from its result.json; columns in the order in which they first occur."""
     results = [json.loads((run / CASES_FOLDER / scan.case / RESULT).read_bytes()) for scan in done]
     shared = _shared_names(results)
@@ -35,14 +48,52 @@ def write_scores(run: Path, done: Sequence[Scan], people: Sequence[Person]) -> N
     ]
     known = [name for name in PERSON_COLUMNS if any(name in row for row in people)]
     fixed = [*FACT_COLUMNS, *known, *RESULT_COLUMNS]
-    measured = dict.fromkeys(name for row in rows for name in row if name not in fixed)
-    write_csv(run / SCORES_FILE, rows, [*fixed, *measured])
+    measured = list(dict.fromkeys(name for row in rows for name in row if name not in fixed))
+    table = ScoreTable(rows, [*fixed, *measured], measured)
+    write_csv(run / SCORES_FILE, rows, table.columns)
+    _write_parquet(run / PARQUET_FILE, table)
+    return table
+
+
+def _write_parquet(path: Path, table: ScoreTable) -> None:
+    """The same rows with types: numbers are float64, all else is text; what is missing is null."""
+    import pyarrow
+    from pyarrow import parquet
+
+    numbers = NUMBERS | set(table.measured)
+    columns = {}
+    for name in table.columns:
+        values = [row.get(name) for row in table.rows]
+        if name in numbers:
+            columns[name] = pyarrow.array([_number(value) for value in values], pyarrow.float64())
+        else:
+            columns[name] = pyarrow.array([_text(value) for value in values], pyarrow.string())
+    with write_whole(path) as file:
+        parquet.write_table(pyarrow.table(columns), file)
+
+
+def _number(value: Any) -> float | None:
+    try:
+        return None if value is None else float(value)
+    except ValueError:  # a participants table may hold "n/a"
+        return None
+
+
+def _text(value: Any) -> str | None:
+    """Text that UTF-8 can hold: names of files may be bytes of any kind."""
+    return None if value is None else str(value).encode(errors="backslashreplace").decode()
 
 
 def write_failures(run: Path, failed: Iterable[tuple[Scan, Entry, int]]) -> None:
     """One row a case that failed at its last attempt, with the number of attempts."""
     rows = [
-        {**_facts(scan), **asdict(entry), "remedy": Code(entry.code).remedy, "attempts": attempts}
+        {
+            **_facts(scan),
+            **asdict(entry),
+            "remedy": Code(entry.code).remedy,
+            "attempts": attempts,
+            "quarantined": "yes" if entry.quarantined else "",
+        }
         for scan, entry, attempts in failed
     ]
     write_csv(run / FAILURES_FILE, rows, FAILURE_COLUMNS)

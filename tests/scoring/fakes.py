@@ -29,6 +29,7 @@ from lnn_med.volume import Volume
 CANARY = "ZZCANARY^JOHN"
 SHAPE = (14, 13, 12)
 AFFINE = np.array([[0, 0, 1.5, -9], [-1, 0, 0, 10], [0, 2, 0, -7], [0, 0, 0, 1]], dtype=float)
+GREED_MB = 600
 BRIGHT = 50.0  # above it a voxel is hippocampus
 
 
@@ -64,6 +65,10 @@ class FakeModels:
         if "killed" in name:
             os.kill(os.getpid(), signal.SIGKILL)
         if "hang" in name:
+            time.sleep(600)
+        if "greedy" in name:
+            held = bytearray(GREED_MB << 20)  # zeros, but written: they take memory
+            held[::4096] = b"x" * len(held[::4096])
             time.sleep(600)
         return prediction_of(volume, self.weights)
 

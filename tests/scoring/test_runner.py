@@ -18,7 +18,8 @@ from lnn_med.io.provenance import PROVENANCE
 from lnn_med.io.tabular import write_csv
 from lnn_med.scoring.ledger import Entry, Ledger, read_ledger
 from lnn_med.scoring.pool import WorkerError
-from lnn_med.scoring.runner import Progress, score, status
+from lnn_med.scoring.runner import Progress, score
+from lnn_med.scoring.state import status
 from tests.dicom_factory import save_all, slices, small_phantom
 from tests.scoring.fakes import CANARY, FakeModels, head, write_head
 
@@ -200,13 +201,15 @@ def test_workers_load_once_share_the_processors_and_a_killed_one_costs_one_row(
     assert failures["killed"]["code"] == "E_RESOURCE"
     assert "signal 9" in failures["killed"]["message"]
     loads = log_of(models, "load")
-    assert len(loads) in (2, 3)  # the killed one is replaced when there is still work
+    assert len(loads) == 3  # the killed one is replaced when there is still work: it is tried once more
+    assert [line[1] for line in log_of(models, "predict")].count("killed.nii") == 2
     assert len({pid for _, pid, _ in loads}) == len(loads)
     assert {line[2] for line in log_of(models, "predict")} <= {pid for _, pid, _ in loads}
     threads = max(1, len(os.sched_getaffinity(0)) // 2)
     assert all(int(count) <= threads for *_, count in loads)
     assert told[-1] == Progress("scoring", 9, 9, 3, told[-1].case, told[-1].state)
-    assert score(scans, run, models, workers=1).failed_now == 1  # only what may have been bad luck
+    assert score(scans, run, models, workers=1).failed_now == 0  # it is in quarantine
+    assert score(scans, run, models, workers=1, retry_failed=True).failed_now == 3
 
 
 def test_models_that_cannot_be_loaded_stop_the_run(scans: Path, tmp_path: Path) -> None:
