@@ -13,6 +13,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import numpy as np
+
 from lnn_med.cli import run_command
 from lnn_med.evaluation.dataset import EvaluationCase, participants, select_cases
 from lnn_med.evaluation.labels import group, read_reference
@@ -62,7 +64,7 @@ def copy_fold(bundle: Bundle, data: Path, work: Path) -> None:
     for case in cases:
         shutil.copy(case.image, work / "scans" / case.image.name)
         raw = read_reference(case.reference)
-        grouped = raw.with_data(group(raw.data, bundle.info.labels))
+        grouped = raw.with_data(group(raw.data, bundle.info.labels).astype(np.uint8))
         write_nifti(grouped, work / "reference" / f"{case.name}.nii.gz", intent="label")
     write_people(data, cases, work / "reference" / "participants.csv")
 

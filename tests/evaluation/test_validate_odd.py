@@ -63,8 +63,9 @@ def test_one_scan_has_numbers_but_no_interval_and_nothing_is_decided(tmp_path: P
 
 def test_references_that_hold_nothing_are_named_and_an_invention_is_the_worst_value(tmp_path: Path) -> None:
     empty = truth().with_data(np.zeros_like(truth().data))
+    only_a = truth().with_data((truth().data == 1).astype(np.uint8))
     write(tmp_path / "ref", dict.fromkeys(NAMES, empty))
-    write(tmp_path / "pred", dict.fromkeys(NAMES, empty) | {"a": truth().with_data(1 * (truth().data == 1))})
+    write(tmp_path / "pred", dict.fromkeys(NAMES, empty) | {"a": only_a})
     record = record_in(tmp_path)
     assert record["segmentation"]["empty_references"] == list(NAMES)
     assert record["segmentation"]["absent_everywhere"] == ["B"]
