@@ -79,9 +79,13 @@ def _distribution(scores: pd.DataFrame) -> str | None:
 
 def _table(run: Run, scores: pd.DataFrame, column: str | None) -> None:
     far = outliers(scores[column].to_numpy(dtype=float)) if column else [False] * len(scores)
-    st.caption(f"{len(scores)} cases{f', the first {SHOWN} shown' if len(scores) > SHOWN else ''}; "
-               "“far out” lies more than 1.5 interquartile ranges outside the middle half.")  # fmt: skip
-    for (_, row), is_far in list(zip(scores.iterrows(), far, strict=True))[:SHOWN]:
+    cut = f", the first {SHOWN} shown" if len(scores) > SHOWN else ""
+    html.show(f'<p class="quiet">{len(scores)} cases{cut}; “far out” lies more than 1.5 interquartile ranges '
+              "outside the middle half.</p>")  # fmt: skip
+    rows = list(zip(scores.iterrows(), far, strict=True))
+    if st.checkbox(f"Only those far out ({sum(far)})", disabled=not any(far)):
+        rows = [one for one in rows if one[1]]
+    for (_, row), is_far in rows[:SHOWN]:
         name, value, flag, action = st.columns([4, 3, 3, 2], vertical_alignment="center")
         name.text(row["case"])
         value.text(plain(row[column]) if column else "")

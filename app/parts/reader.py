@@ -53,10 +53,7 @@ def section(server: Hub, case: Case, user: Person) -> None:
         options = [word for word in WORDS if word != EDIT or edits]
         at = options.index(EDIT) if edits else 0
         decision = st.radio("Verdict", options, index=at, format_func=WORDS.__getitem__, horizontal=True)
-        if edits:
-            st.caption("Handed over: " + ", ".join(f"{n} voxels of {name}" for name, n in edits.items()))
-        else:
-            st.caption("To edit labels: “Edit” above the images, paint, hand over.")
+        html.show(f'<p class="quiet">{_hint(edits)}</p>')
         reason = st.text_input("Reason (needed to reject; no names of patients)", max_chars=MAX_REASON)
         if st.form_submit_button("Store the verdict"):
             if decision == REJECT and not reason.strip():
@@ -64,6 +61,12 @@ def section(server: Hub, case: Case, user: Person) -> None:
             else:
                 _store(server, case, user, decision, reason.strip())
                 st.rerun()
+
+
+def _hint(edits: Mapping[str, int]) -> str:
+    if not edits:
+        return "To edit labels: “Edit” above the images, paint, hand over."
+    return "Handed over: " + ", ".join(f"{count} voxels of {name}" for name, count in edits.items())
 
 
 def _store(server: Hub, case: Case, user: Person, decision: str, reason: str) -> None:

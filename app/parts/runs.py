@@ -16,6 +16,8 @@ from lnn_med.scoring.manifest import DICOM, Scan, read_manifest
 from lnn_med.scoring.runner import RUN_FILE
 from lnn_med.scoring.tables import FAILURES_FILE, SCORES_FILE
 
+REFERENCES = "references"  # folder beside the runs
+
 
 @dataclass(frozen=True)
 class Run:
@@ -52,6 +54,17 @@ def runs_of(folder: Path | None, user: Person) -> list[Run]:
         return []
     found = [Run(path.parent.name, path.parent) for path in sorted(folder.glob(f"*/{RUN_FILE}"))]
     return [run for run in found if user.may_open(run.name)]
+
+
+def references_of(folder: Path | None) -> dict[str, Path]:
+    """Folders of reference labels or tables that `validate` may be run against, by name."""
+    places = sorted((folder / REFERENCES).glob("*/")) if folder is not None else []
+    return {place.name: place for place in places}
+
+
+def protocols_of(folder: Path | None) -> dict[str, Path]:
+    """Protocols of `validate` beside the references, by the name of their file."""
+    return {path.name: path for path in sorted((folder / REFERENCES).glob("*.yaml"))} if folder else {}
 
 
 def files_of(scan: Scan, folder: Path) -> tuple[str, ...]:

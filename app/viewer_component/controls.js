@@ -162,7 +162,7 @@ function legend(box, viewer) {
   const rows = []
   if (layer.kind === "labels") for (const label of layer.labels.filter((one) => one.point_mm)) rows.push([label.colour, words(label.name)])
   if (layer.kind === "depth") for (const one of layer.values) rows.push([one.blocks ? css(colours, one.blocks) : "transparent", `${one.blocks}: ${one.words}`])
-  box.append(element("h4", "", legendTitle(layer)))
+  box.append(element("p", "title", legendTitle(layer)))
   if (layer.kind !== "labels") box.append(scaleBar(layer, colours))
   const list = box.appendChild(element("ul", ""))
   for (const [colour, text] of rows) {
