@@ -45,9 +45,7 @@ def test_template_volumes_are_plausible(measured: Prediction) -> None:
     for side in ("L", "R"):
         total = fine[f"Hippocampus_{side}_Anterior"] + fine[f"Hippocampus_{side}_Posterior"]
         assert 2_000 <= total <= 5_500
-        # The template is large (ICV 1.9 litres); 5,500 is the aim, brain-t1 0.2.0 gives up to 5,900.
-        assert 2_000 <= coarse[f"Hippocampus_{side}"] <= 6_000
-        assert coarse[f"Hippocampus_{side}"] <= 6_500 or measured.quality.status == "review"
+        assert 2_000 <= coarse[f"Hippocampus_{side}"] <= 5_500
     assert 900_000 <= measured.derived["icv_mm3"] <= 2_100_000
     assert measured.quality.status != "fail"
 
@@ -68,9 +66,8 @@ def test_fine_labels_lie_on_the_coarse_hippocampus_of_their_side(measured: Predi
     coarse, fine = measured.maps[SEGMENTATION].data, measured.maps[HIPPOCAMPUS].data
     names = {name: index for index, name in measured.label_names[SEGMENTATION].items()}
     for side, parts in (("L", (1, 2)), ("R", (3, 4))):
-        assert (
-            dice(coarse == names[f"Hippocampus_{side}"], np.isin(fine, parts)) > 0.6
-        )  # two protocols, first weights
+        overlap = dice(coarse == names[f"Hippocampus_{side}"], np.isin(fine, parts))
+        assert overlap > 0.7  # two protocols
 
 
 @pytest.mark.parametrize("codes", ["LPS", "SRA", "AIL"])
