@@ -31,7 +31,7 @@ STYLE = """<style>
 .lnn .qc ul { margin: 0.1rem 0 0; padding-left: 1.2rem; }
 .lnn .qc li { margin: 0; font-size: 0.92rem; }
 .lnn p { margin: 0 0 0.5rem; }
-.lnn .bars { display: grid; grid-template-columns: minmax(8rem, max-content) 1fr max-content;
+.lnn .bars { display: grid; grid-template-columns: fit-content(55%) 1fr max-content;
   gap: 0.15rem 0.7rem; align-items: center; }
 .lnn .bars .bar { height: 0.9rem; background: currentColor; opacity: 0.75; }
 .lnn h3 { font-size: 1.05rem; padding: 0.4rem 0 0.1rem; margin: 0; }
