@@ -8,13 +8,14 @@ import { boxes, surfaceOf } from "./surface.js"
 
 const START = "Hippocampus"
 const VIEW = { azimuth: 120, elevation: 15, scale: 1.3 } // from the patient's front left; a brain fills most of its scan
+const XRAY = 0.6 // how much of a surface shines through the brain around it
 const TURN_DEG = 10
 const BAR = `
 <div class="bar" role="toolbar" aria-label="3D tools">
   <label><input data-is="volume" type="checkbox" checked> Brain</label>
   <label><input data-is="depth" type="checkbox"> Gate depth</label>
   <label>Surfaces <select data-is="structure"></select></label>
-  <label>Brain opacity <input data-is="opacity" type="range" min="0.05" max="1" step="0.05" value="0.35"></label>
+  <label>Brain opacity <input data-is="opacity" type="range" min="0.05" max="1" step="0.05" value="0.7"></label>
   <button type="button" data-is="reset">Reset</button>
 </div>
 <div class="space"><canvas tabindex="0" role="application" aria-label="3D view. Drag or arrow keys turn it, the wheel zooms."></canvas></div>
@@ -69,11 +70,11 @@ async function start(host, data, signal) {
   host.innerHTML = BAR
   const parts = Object.fromEntries([...host.querySelectorAll("[data-is]")].map((part) => [part.dataset.is, part]))
   const canvas = host.querySelector("canvas")
-  const nv = new Niivue({ backColor: [0, 0, 0, 1], show3Dcrosshair: false, isOrientCube: true, logLevel: "error", loadingText: "", dragAndDropEnabled: false, viewModeHotKey: "", isOrientationTextVisible: true })
+  const nv = new Niivue({ backColor: [0, 0, 0, 1], show3Dcrosshair: false, isOrientCube: true, logLevel: "error", loadingText: "", dragAndDropEnabled: false, viewModeHotKey: "", meshXRay: XRAY, isOrientationTextVisible: true })
   await nv.attachToCanvas(canvas)
   const add = async (image, name, colours, opacity, range) =>
     nv.addVolume(await NVImage.new(nifti(NVImage, volume, image), name, colours, opacity, null, ...range, true, 0, false, false, "", 0, 0, NaN, NaN, false))
-  await add(brain(volume), "brain.nii", "gray", 0.35, [20, 255])
+  await add(brain(volume), "brain.nii", "gray", 0.7, [20, 255])
   const depth = volume.layer("depth")
   if (depth) await add(depthOf(volume, depth), "depth.nii", "cividis", 0, [0, depth.maximum])
   parts.depth.disabled = !depth
