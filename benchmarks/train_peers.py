@@ -1,10 +1,12 @@
 """Peers and the LNN on the same fold with the same budget: trains a peer, or takes a bundle, and compares.
 
     train_peers.py hippocampus-t1 DATA --network unet-16 --minutes 12 -o unet.json
+    train_peers.py hippocampus-t1 DATA --network unet-16 --steps 2500 -o unet.json
     train_peers.py hippocampus-t1 DATA --network bundle:hippocampus-t1 -o ours.json --against unet.json
 
-Cases, split, crops and variants are those of `lnn-med train`; the peers' recipe is one-cycle AdamW, Dice
-with cross-entropy, averaged weights. Dice is counted on the model grid of the validation fold.
+Cases, split, crops and variants are those of `lnn-med train`; peers learn by one-cycle AdamW in batches of
+four, Dice with cross-entropy, averaged weights. Dice is counted on the model grid of the validation fold.
+Where other processes take part of the machine, minutes mean little: fix the steps.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +36,7 @@ from lnn_med.training.run_config import RunConfig, read_run_config
 from lnn_med.training.schedule import Average
 
 PEAK_RATE = 3e-3
+BATCH = 4
 CPU = torch.device("cpu")
 
 
@@ -52,10 +56,22 @@ PEERS: dict[str, Callable[[int], nn.Module]] = {
 }
 
 
-def train_peer(name: str, config: RunConfig, cases: list[Case], minutes: float) -> tuple[nn.Module, int]:
-    """Train a peer for so many minutes; the averaged network and its steps.
+@dataclass(frozen=True)
+class Budget:
+    """What a peer may spend: so many steps, or so many minutes when `steps` is None."""
 
-    The learning rate follows the time that has passed, so that every peer ends its cycle.
+    minutes: float
+    steps: int | None
+
+    def spent(self, steps: int, seconds: float) -> float:
+        """Share of the budget that is used up, from 0."""
+        return steps / self.steps if self.steps else seconds / (60 * self.minutes)
+
+
+def train_peer(name: str, config: RunConfig, cases: list[Case], budget: Budget) -> tuple[nn.Module, int]:
+    """Train a peer; the averaged network and its steps.
+
+    The learning rate follows the budget, so that every peer ends its cycle.
     """
     torch.manual_seed(config.seed)
     network = PEERS[name](len(config.labels) + 1).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
@@ -64,13 +80,14 @@ def train_peer(name: str, config: RunConfig, cases: list[Case], minutes: float) 
     variants = Variants(
         cases, config.labels, config.augment, config.window, config.space.spacing_mm, config.seed, 10**6
     )
-    loader = DataLoader(variants, batch_size=4, num_workers=1, collate_fn=collate)
+    loader = DataLoader(variants, batch_size=BATCH, num_workers=1, collate_fn=collate)
     weights = torch.ones(len(config.labels) + 1)
     started, step = time.monotonic(), 0
-    for step, item in enumerate(loader, start=1):
-        done = (time.monotonic() - started) / (60 * minutes)
+    for item in loader:
+        done = budget.spent(step, time.monotonic() - started)
         if done >= 1:
             break
+        step += 1
         for group in optimizer.param_groups:
             group["lr"] = PEAK_RATE * one_cycle(done)
         with torch.autocast("cpu", torch.bfloat16, enabled=has_bf16(CPU)):
@@ -140,6 +157,7 @@ def main() -> None:
     parser.add_argument("--network", required=True, help=f"{', '.join(PEERS)}, or bundle:NAME")
     parser.add_argument("--depth", default="full", help="of a bundle: full, auto or a number")
     parser.add_argument("--minutes", type=float, default=12.0)
+    parser.add_argument("--steps", type=int, help="fixes the steps instead of the minutes")
     parser.add_argument("-o", "--out", type=Path, required=True)
     parser.add_argument("--against", type=Path)
     chosen = parser.parse_args()
@@ -148,7 +166,7 @@ def main() -> None:
     split = split_cases(case_names(config.data), config.data)
     val = load_cases(config.data, split.val, config.space, config.labels)
     kind, _, name = chosen.network.partition(":")
-    steps = None
+    steps = minutes = None
     if kind == "bundle":
         lnn = load_bundle(name).network()
         depth = int(chosen.depth) if chosen.depth.isdecimal() else chosen.depth
@@ -156,7 +174,9 @@ def main() -> None:
         dice = dice_of_cases(lambda image: lnn(image, depth).logits, val, config)
     else:
         train = load_cases(config.data, split.train, config.space, config.labels)
-        module, steps = train_peer(kind, config, train, chosen.minutes)
+        started = time.monotonic()
+        module, steps = train_peer(kind, config, train, Budget(chosen.minutes, chosen.steps))
+        minutes = round((time.monotonic() - started) / 60, 1)
         dice = dice_of_cases(module, val, config)
     means = {
         label.name: float(np.mean([entry[label.name] for entry in dice.values() if label.name in entry]))
@@ -165,8 +185,9 @@ def main() -> None:
     result = {
         "network": chosen.network,
         "parameters": sum(p.numel() for p in module.parameters()),
-        "minutes": None if kind == "bundle" else chosen.minutes,
+        "minutes": minutes,
         "steps": steps,
+        "crops": steps and steps * BATCH,
         "threads": torch.get_num_threads(),
         "mean": means,
         "dice": dice,

@@ -12,10 +12,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional as F
 
 from lnn_med.transforms.space import Axis, Placement, apply_axes
-
-CHUNK = 200_000  # voxels interpolated at once: 8 x 51 probabilities each, 160 MB
 
 
 def labels_in_native_grid(probabilities: Tensor, placement: Placement) -> NDArray[np.uint8]:
@@ -39,22 +38,19 @@ def labels_in_native_grid(probabilities: Tensor, placement: Placement) -> NDArra
     )
     coarse = probabilities.argmax(dim=-1).to(torch.uint8).numpy()
     result = np.zeros(placement.canonical_shape, dtype=np.uint8)
-    flat = probabilities.reshape(-1, probabilities.shape[-1])
-    for row in range(len(lower[0])):
-        corners = [
-            coarse[i[row]][np.ix_(j, k)]
-            for i in (lower[0], upper[0])
-            for j in (lower[1], upper[1])
-            for k in (lower[2], upper[2])
-        ]
-        plane = corners[0].copy()
-        differs = np.zeros(plane.shape, dtype=bool)
-        for corner in corners[1:]:
-            differs |= corner != plane
-        where = np.nonzero(differs)
+    for row, (low, high, share) in enumerate(zip(lower[0], upper[0], weight[0], strict=True)):
+        smallest, largest = coarse[low], coarse[low]
+        if high != low:
+            smallest, largest = np.minimum(smallest, coarse[high]), np.maximum(largest, coarse[high])
+        for number in (0, 1):
+            one, other = lower[number + 1], upper[number + 1]
+            smallest = np.minimum(smallest.take(one, number), smallest.take(other, number))
+            largest = np.maximum(largest.take(one, number), largest.take(other, number))
+        where = np.nonzero(smallest != largest)
         if where[0].size:
-            plane[where] = _interpolated(flat, probabilities.shape[:3], row, where, lower, upper, weight)
-        result[inside[0].start + row, inside[1], inside[2]] = plane
+            plane = torch.lerp(probabilities[low].float(), probabilities[high].float(), float(share))
+            smallest[where] = _interpolated(plane, where, lower[1:], upper[1:], weight[1:])
+        result[inside[0].start + row, inside[1], inside[2]] = smallest
     return placement.from_canonical(result).astype(np.uint8, copy=False)
 
 
@@ -87,27 +83,28 @@ def _neighbours(axis: Axis, part: slice) -> tuple[NDArray[np.int64], NDArray[np.
 
 
 def _interpolated(
-    flat: Tensor,
-    shape: tuple[int, ...],
-    row: int,
+    plane: Tensor,
     where: tuple[NDArray[np.int64], ...],
     lower: Sequence[NDArray[np.int64]],
     upper: Sequence[NDArray[np.int64]],
     weight: Sequence[NDArray[np.float32]],
 ) -> NDArray[np.uint8]:
-    """Most likely class of chosen voxels of one plane."""
-    result = np.empty(where[0].size, dtype=np.uint8)
-    _, size_j, size_k = shape
-    for first in range(0, where[0].size, CHUNK):
-        j, k = where[0][first : first + CHUNK], where[1][first : first + CHUNK]
-        total = torch.zeros(len(j), flat.shape[1])
-        for i_index, i_weight in ((lower[0][row], 1 - weight[0][row]), (upper[0][row], weight[0][row])):
-            for j_index, j_weight in ((lower[1][j], 1 - weight[1][j]), (upper[1][j], weight[1][j])):
-                for k_index, k_weight in ((lower[2][k], 1 - weight[2][k]), (upper[2][k], weight[2][k])):
-                    if i_weight == 0:
-                        continue
-                    index = torch.from_numpy((i_index * size_j + j_index) * size_k + k_index)
-                    factor = torch.from_numpy((i_weight * j_weight * k_weight).astype(np.float32))
-                    total.addcmul_(flat[index].float(), factor[:, None])
-        result[first : first + CHUNK] = total.argmax(dim=1).to(torch.uint8).numpy()
-    return result
+    """Most likely class of chosen voxels of one plane.
+
+    Args:
+        plane: probabilities (Y, Z, classes), float32.
+        where: row and column of the chosen voxels.
+        lower, upper, weight: neighbours in `plane` along rows and columns, see `_neighbours`.
+    """
+    j, k = where
+    ends_j = ((lower[0][j], 1 - weight[0][j]), (upper[0][j], weight[0][j]))
+    ends_k = ((lower[1][k], 1 - weight[1][k]), (upper[1][k], weight[1][k]))
+    rows = np.stack([y * plane.shape[1] + z for y, _ in ends_j for z, _ in ends_k], axis=1)
+    shares = np.stack([a * b for _, a in ends_j for _, b in ends_k], axis=1)
+    blended = F.embedding_bag(
+        torch.from_numpy(rows),
+        plane.flatten(0, 1),
+        mode="sum",
+        per_sample_weights=torch.from_numpy(shares),
+    )
+    return blended.argmax(dim=1).to(torch.uint8).numpy()

@@ -15,7 +15,7 @@ from lnn_med.io.nifti_affine import CONFLICT_MM, largest_distance_mm
 from lnn_med.io.nifti_header import NIFTI_ENDINGS
 from lnn_med.volume import ImageArray, Volume
 
-GZIP_LEVEL = 6
+GZIP_LEVEL = 4  # against 6: maps of a head 5 % larger, in half the time
 SINGLE_FILE_OFFSET = 352
 SCANNER, ALIGNED = 1, 2  # NIFTI_XFORM codes
 LABEL_INTENT = "label"

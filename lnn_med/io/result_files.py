@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -121,17 +122,10 @@ def _write_files(
     extras: Extras,
 ) -> list[str]:
     record = result_record(prediction)
-    for name in (*LABEL_MAPS, DEPTH, UNCERTAINTY):
-        if name in prediction.maps:
-            write_nifti(prediction.maps[name], folder / name, intent="label" if name in LABEL_MAPS else "")
-    write_json(folder / LABELS, _labels(prediction))
-    write_csv(folder / VOLUMES, volume_rows(record), VOLUME_COLUMNS)
-    write_json(folder / RESULT, record)
-    png = None
-    # Text burned into the scan may name the patient, and a picture would carry it on.
-    if all(found.code is not WarningCode.PHI_PIXELS for found in prediction.findings):
-        png = thumbnail(prediction)
-        (folder / THUMBNAIL).write_bytes(png)
+    with ThreadPoolExecutor(1) as pool:  # zlib lets other threads run: the maps are packed beside the rest
+        packing = pool.submit(_write_maps, prediction, folder)
+        png = _write_records(prediction, record, folder)
+        packing.result()
     pdf = _write_pdf(folder, extras)
     if dicom_outputs.has_origin(prediction):
         making = dicom_outputs.making(prediction, record, when)
@@ -146,6 +140,25 @@ def _write_files(
     for name in names:
         _flush(folder / name)
     return names
+
+
+def _write_maps(prediction: Prediction, folder: Path) -> None:
+    for name in (*LABEL_MAPS, DEPTH, UNCERTAINTY):
+        if name in prediction.maps:
+            write_nifti(prediction.maps[name], folder / name, intent="label" if name in LABEL_MAPS else "")
+
+
+def _write_records(prediction: Prediction, record: Mapping[str, Any], folder: Path) -> bytes | None:
+    """Tables, records and the picture, which is given back."""
+    write_json(folder / LABELS, _labels(prediction))
+    write_csv(folder / VOLUMES, volume_rows(record), VOLUME_COLUMNS)
+    write_json(folder / RESULT, record)
+    # Text burned into the scan may name the patient, and a picture would carry it on.
+    if any(found.code is WarningCode.PHI_PIXELS for found in prediction.findings):
+        return None
+    png = thumbnail(prediction)
+    (folder / THUMBNAIL).write_bytes(png)
+    return png
 
 
 def _write_pdf(folder: Path, extras: Extras) -> bytes | None:

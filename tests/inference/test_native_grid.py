@@ -109,15 +109,6 @@ def _marker_labels(volume: Volume) -> np.ndarray:
     return (volume.data == MARKER).astype(np.uint8)
 
 
-def test_chunks_of_a_large_plane_are_joined(monkeypatch: pytest.MonkeyPatch) -> None:
-    scan = phantom(shape=SMALL, spacing_mm=SPACING_MM)
-    placement = place(scan, 2.9)
-    probabilities = random_probabilities(placement)
-    whole = labels_in_native_grid(probabilities, placement)
-    monkeypatch.setattr("lnn_med.inference.native_grid.CHUNK", 7)
-    assert np.array_equal(labels_in_native_grid(probabilities, placement), whole)
-
-
 def test_half_precision_probabilities_give_the_same_labels_where_they_are_clear() -> None:
     scan = phantom(shape=SMALL, spacing_mm=SPACING_MM)
     for spacing_mm, kind in product((0.9, 2.9), (torch.bfloat16, torch.float16)):
