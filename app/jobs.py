@@ -1,46 +1,30 @@
-"""Jobs of the viewer: a bounded, fair queue in front of processes that load the networks once.
+"""Jobs of the viewer: a bounded, fair queue in front of the worker processes.
 
-The processes start with the server, outside any page's script. One that dies costs its job and is
-replaced; cancelling a running job ends its process, for a network cannot be stopped in the middle otherwise.
+A process that dies costs its job and is replaced; cancelling a running job ends its process, for a network
+cannot be stopped in the middle otherwise.
 """
 
 from __future__ import annotations
 
-import logging
-import multiprocessing
-import signal
 import threading
 import time
-import warnings
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnProcess
 from statistics import median
-from typing import Any, Protocol
+from typing import Any
 
 from app.store import new_token
-from app.work import Predict, Report, describe, prepare
+from app.work import describe
+from app.worker import STOP_SECONDS, Task, Worker
 from lnn_med.errors import Code
 from lnn_med.scoring.models import Models
 
 WAITING, RUNNING, DONE, FAILED, CANCELLED = "waiting", "running", "done", "failed", "cancelled"
 LIGHT, HEAVY = "light", "heavy"  # without networks: answers at once, also while heavy ones are busy
 POLL_SECONDS = 0.1
-STOP_SECONDS = 3.0
-RESTART_SECONDS = 2.0  # between two starts of a process that cannot load its networks
 REMEMBERED = 9  # durations from which the time left is estimated
 KEPT_JOBS = 500
-
-
-class Task(Protocol):
-    """What a process can do; see `app.work`."""
-
-    def run(self, predict: Predict | None, report: Report) -> dict[str, Any]:
-        """Do it, saying where it stands."""
-        ...
 
 
 class BusyError(Exception):
@@ -162,11 +146,11 @@ class Jobs:
             return job
 
     def _serve(self, kind: str, models: Models | None) -> None:
-        worker = _Worker(models)
+        worker = Worker(models)
         try:
             while not self._stop.is_set():
                 if not worker.alive:
-                    worker = _Worker(models)
+                    worker = Worker(models)
                 job = self._next(kind)
                 if job is not None:
                     self._run(job, worker)
@@ -175,7 +159,7 @@ class Jobs:
         finally:
             worker.end()
 
-    def _run(self, job: Job, worker: _Worker) -> None:
+    def _run(self, job: Job, worker: Worker) -> None:
         durations = self._durations[job.kind]
         job.expected_seconds = median(durations) if durations else None
         job.state, job.stage, job.began = RUNNING, "Starting", time.monotonic()
@@ -200,82 +184,3 @@ class Jobs:
         job.ended = time.monotonic()
         job.state = DONE if job.error is None else FAILED
         job.stage = "Done" if job.error is None else "Failed"
-
-
-class _Worker:
-    """One process and its pipe. Messages: ("stage", text), ("answer", dict), ("error", dict)."""
-
-    def __init__(self, models: Models | None) -> None:
-        context = multiprocessing.get_context("spawn")  # a fork beside threads can hang
-        self.pipe, theirs = context.Pipe()
-        self.process: SpawnProcess = context.Process(target=_work, args=(theirs, models), daemon=True)
-        self.process.start()
-        theirs.close()
-        self.stage = ""
-        self._last: tuple[str, Any] = ("", None)
-
-    @property
-    def alive(self) -> bool:
-        return self.process.is_alive()
-
-    def send(self, task: Task) -> None:
-        self.stage = ""
-        self.pipe.send(task)
-
-    def poll(self, seconds: float) -> bool:
-        """Read what the process says; True when the task has ended."""
-        while self.pipe.poll(seconds):
-            self._last = self.pipe.recv()
-            if self._last[0] != "stage":
-                return True
-            self.stage = self._last[1]
-        return False
-
-    def answer(self) -> tuple[dict[str, Any], dict[str, str] | None]:
-        kind, content = self._last
-        return (content, None) if kind == "answer" else ({}, content)
-
-    def end(self) -> None:
-        self.process.terminate()
-        self.process.join(STOP_SECONDS)
-        if self.process.is_alive():
-            self.process.kill()
-            self.process.join()
-        self.pipe.close()
-
-
-def _work(pipe: Connection, models: Models | None) -> None:
-    """The process: load once, then do one task after the other."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    logging.getLogger().addHandler(logging.NullHandler())
-    warnings.simplefilter("ignore")  # libraries quote header values, and those may name a patient
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    predict, broken = None, None
-    try:
-        prepare()
-        predict = models.load() if models else None
-    except Exception as error:
-        broken = describe(error)
-        time.sleep(RESTART_SECONDS)
-    with suppress(EOFError, BrokenPipeError):
-        while True:
-            task = pipe.recv()
-            if broken is not None:
-                pipe.send(("error", broken))
-                continue
-            try:
-                answer = task.run(predict, lambda stage: pipe.send(("stage", stage)))
-            except Exception as error:
-                pipe.send(("error", describe(error)))
-            else:
-                pipe.send(("answer", answer))
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        import os
-
-        os._exit(1)

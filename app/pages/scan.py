@@ -1,4 +1,4 @@
-"""Upload, choice of the series, and the queue."""
+"""Upload and choice of the series; beside them the scans that were given."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 import streamlit as st
 
 from app.hub import hub
-from app.jobs import HEAVY, LIGHT, RUNNING, WAITING, BusyError, Job
-from app.parts import html
+from app.jobs import HEAVY, LIGHT, BusyError
+from app.parts import html, scan_list
 from app.parts.session import look_at, owner, person
 from app.parts.ticker import run_again_soon
 from app.store import Case
@@ -48,7 +48,8 @@ def main() -> None:
             _drop_area(case)
     with right:
         st.header("Your scans", anchor=False)
-        _list()
+        if scan_list.section(server, me):
+            st.session_state["waiting"] = True
     if st.session_state["waiting"]:
         run_again_soon("scan")
 
@@ -186,57 +187,6 @@ def _submit(case: Case, row: dict[str, Any], clinical: dict[str, float | str]) -
     st.rerun()
 
 
-def _list() -> None:
-    """What runs, waits, is done or failed."""
-    mine = [case for case in server.store.of(me) if case.job or case.result]
-    mine = [case for case in mine if case.token != st.session_state.get("filling")]
-    if not mine:
-        st.write("None yet.")
-    for case in reversed(mine):
-        server.store.find(case.token, me)
-        with st.container(border=True):
-            _one(case, server.jobs.find(case.job, me))
-
-
-def _one(case: Case, job: Job | None) -> None:
-    name, action = st.columns([3, 2], vertical_alignment="center")
-    name.markdown(f"**{_plain(case.name)}**")
-    if case.result:
-        if action.button("Show result", key=f"show-{case.token}", width="stretch"):
-            look_at(case)
-            st.switch_page("pages/result.py")
-        if action.button("Delete", key=f"drop-{case.token}", width="stretch"):
-            server.store.drop(case)
-            st.rerun()
-    elif job is not None and job.open:
-        st.session_state["waiting"] = True
-        _progress(job)
-        if action.button("Cancel", key=f"cancel-{case.token}", width="stretch"):
-            server.jobs.cancel(job)
-            st.session_state.pop("watching", None)
-            st.rerun()
-    else:
-        if job is not None and job.error is not None:
-            html.problem(job.error)
-        else:
-            name.caption("Cancelled")
-        if action.button("Remove", key=f"drop-{case.token}", width="stretch"):
-            server.store.drop(case)
-            st.rerun()
-
-
-def _progress(job: Job) -> None:
-    if job.state == WAITING:
-        ahead = server.jobs.ahead_of(job)
-        st.progress(0.0, text="Waiting: next in line" if not ahead else f"Waiting: {ahead} before it")
-        return
-    left, expected = job.seconds_left, job.expected_seconds
-    share = 0.05 if left is None or not expected else min(0.97, 1 - left / expected)
-    more = "" if left is None else f", about {max(1, round(left))} s left"
-    if job.state == RUNNING:
-        st.progress(share, text=f"{job.stage}{more}")
-
-
 def _in_words(row: dict[str, Any]) -> str:
     shape, spacing = _times(row["shape"]), _times(row["spacing_mm"])
     return f"{row['description'] or 'no description'}, {shape} voxels of {spacing} mm"
@@ -248,11 +198,6 @@ def _times(values: Any) -> str:
 
 def _number(value: Any) -> float | None:
     return float(value) if value is not None else None
-
-
-def _plain(name: str) -> str:
-    """A name without anything that markdown would take for itself."""
-    return "".join(letter if letter.isalnum() or letter in " .-" else f"\\{letter}" for letter in name)
 
 
 main()
