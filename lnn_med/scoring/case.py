@@ -9,7 +9,7 @@ import secrets
 import shutil
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,7 +30,8 @@ CASES_FOLDER = "cases"
 WORK_FOLDER = ".work"  # of the run: same file system as the cases, so that a rename is whole
 DONE_FILE = "DONE.json"
 
-Predict = Callable[[Volume], Prediction]
+Clinical = Mapping[str, float | str]  # age, sex, education, mmse
+Predict = Callable[[Volume, Clinical], Prediction]
 
 
 @dataclass(frozen=True)
@@ -71,11 +72,12 @@ def done_key(run: Path, case: str) -> str | None:
 def _score(task: Task, predict: Predict) -> None:
     scan, run = task.scan, Path(task.run)
     began = datetime.now(UTC)
-    prediction = predict(_read(task))
+    prediction = predict(_read(task), scan.clinical)
     work = run / WORK_FOLDER / f"{scan.case}.{secrets.token_hex(4)}"  # other machines may share the run
     try:
         shutil.rmtree(work, ignore_errors=True)
-        write_prediction(prediction, work, execution_of(predict, began), extras=task.extras)
+        extras = replace(task.extras, facts=scan.clinical)
+        write_prediction(prediction, work, execution_of(predict, began), extras=extras)
         write_json(work / DONE_FILE, _done(task))
         _put_in_place(work, run / CASES_FOLDER / scan.case)
     finally:

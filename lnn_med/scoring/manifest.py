@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePath
 
 from lnn_med.errors import Code, InputError, WarningCode
@@ -33,6 +33,7 @@ class Scan:
 
     `path` is that of the file, or of the folder that holds the series; it and `files` lie below the folder
     that is scored. `sha256` covers the bytes of all files; None where they cannot be read: scoring says why.
+    `clinical`: age, sex, education, mmse, as far as a table of participants tells.
     """
 
     case: str
@@ -42,6 +43,7 @@ class Scan:
     files: tuple[str, ...]
     bytes: int = 0
     sha256: str | None = None
+    clinical: Mapping[str, float | str] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -26,11 +26,12 @@ from lnn_med.scoring.ledger import DONE, FAILED, Entry
 from lnn_med.scoring.limits import Limits
 from lnn_med.scoring.manifest import build_manifest, write_manifest
 from lnn_med.scoring.models import BundledModels, Models
+from lnn_med.scoring.participants import Participants
 from lnn_med.scoring.pool import score_in_pool, score_inline
 from lnn_med.scoring.run_lock import made_and_locked
 from lnn_med.scoring.state import RUN_FILE, RunState
 from lnn_med.scoring.summary import write_summary
-from lnn_med.scoring.tables import Person, write_failures, write_scores, write_skipped
+from lnn_med.scoring.tables import write_failures, write_scores, write_skipped
 from lnn_med.scoring.waiting import Waiting
 
 logger = logging.getLogger(__name__)
@@ -93,7 +94,8 @@ def score(
 ) -> RunSummary:
     """Score every scan below a folder into `run`; the same call later goes on where it stopped.
 
-    A case is scored anew when its bytes, the weights, the options or the package's version have changed.
+    A case is scored anew when its bytes, its age or sex, the weights, the options or the package's version
+    have changed.
 
     Args:
         folder: NIfTI files, DICOM series and zips in any layout.
@@ -101,7 +103,8 @@ def score(
             skipped.csv, summary.html, manifest.jsonl, ledger.jsonl.
         models: what scores a scan; None takes the shipped bundles.
         workers: processes; 0 scores in this one, without protection against crashes and without limits.
-        table: participants with age and sex, joined to scores.csv by case.
+        table: participants, joined by case: age, sex, education and MMSE reach the networks and the page,
+            what else is known of them scores.csv.
         retry_failed: try scans again that failed before, those in quarantine, too.
         lenient: also read DICOM files without preamble.
         progress: called often, from this process.
@@ -121,7 +124,7 @@ def score(
     if cluster is not None:
         cluster.check()
     began = time.monotonic()
-    people = read_participants(table) if table else []
+    people = Participants(read_participants(table) if table else ())
     models = models or BundledModels()
     extras = extras or Extras()
     asked = {} if extras == Extras() else {"extras": asdict(extras)}
@@ -131,9 +134,10 @@ def score(
     with made_and_locked(run):
         shutil.rmtree(run / WORK_FOLDER, ignore_errors=True)
         write_json(run / RUN_FILE, {"folder": str(folder), "models": description})
-        write_manifest(run, manifest.scans)
+        scans = [replace(scan, clinical=people.clinical(scan)) for scan in manifest.scans]
+        write_manifest(run, scans)
         write_skipped(run, manifest.skipped)
-        state = RunState(run, manifest.scans, description)
+        state = RunState(run, scans, description)
         _recover(state)
         tasks = state.tasks(folder, retry_failed, lenient, extras)
         audit.record(run, audit.Event("score begins", f"run with {len(tasks)} scans", state.models_key))
@@ -208,7 +212,7 @@ def _work_off(
     return counts, False
 
 
-def _write_tables(state: RunState, people: Sequence[Person], bids: bool) -> None:
+def _write_tables(state: RunState, people: Participants, bids: bool) -> None:
     """What a start leaves for people to read, made anew from what lies on the disk."""
     done, failed = state.done(), state.failed()
     scores = write_scores(state.run, done, people)

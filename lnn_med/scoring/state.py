@@ -37,7 +37,8 @@ class RunState:
 
     def key(self, scan: Scan) -> str:
         """What must be equal for a result to be still the right one."""
-        return key_of({"input": scan.sha256, "series_uid": scan.series_uid, "models": self.models_key})
+        facts = {"input": scan.sha256, "series_uid": scan.series_uid, "models": self.models_key}
+        return key_of(facts | ({"clinical": scan.clinical} if scan.clinical else {}))
 
     def done(self) -> list[Scan]:
         """Scans whose result lies in its place."""

@@ -5,28 +5,26 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from lnn_med.errors import Code
 from lnn_med.io.files import write_whole
 from lnn_med.io.result_files import RESULT
-from lnn_med.io.tabular import case_of, write_csv
+from lnn_med.io.tabular import write_csv
 from lnn_med.scoring.case import CASES_FOLDER
 from lnn_med.scoring.ledger import Entry
 from lnn_med.scoring.manifest import Scan, Skipped
+from lnn_med.scoring.participants import Participants
 
 PARQUET_FILE = "scores.parquet"
 SCORES_FILE, FAILURES_FILE, SKIPPED_FILE = "scores.csv", "failures.csv", "skipped.csv"
 FACT_COLUMNS = ("case", "path", "kind", "series_uid")
 RESULT_COLUMNS = ("qc", "qc_reasons", "warnings", "models", "seconds", "fraction")
-PERSON_COLUMNS = ("patient", "subject", "participant_id", "age", "sex", "education", "mmse", "site")
 FAILURE_COLUMNS = (*FACT_COLUMNS, "code", "message", "remedy", "attempts", "quarantined", "seconds", "ts_utc")
 SKIPPED_COLUMNS = ("path", "code", "message")
 
 NUMBERS = frozenset({"age", "education", "mmse", "seconds", "fraction"})  # besides what was measured
-
-Person = Mapping[str, str]  # a row of the participants table
 
 
 @dataclass(frozen=True)
@@ -38,16 +36,15 @@ class ScoreTable:
     measured: Sequence[str]
 
 
-def write_scores(run: Path, done: Sequence[Scan], people: Sequence[Person]) -> ScoreTable:
+def write_scores(run: Path, done: Sequence[Scan], people: Participants) -> ScoreTable:
     """One row a finished case, from its result.json; columns in the order in which they first occur."""
     results = [json.loads((run / CASES_FOLDER / scan.case / RESULT).read_bytes()) for scan in done]
     shared = _shared_names(results)
     rows = [
-        {**_facts(scan), **_person(scan, people), **_result(result, shared)}
+        {**_facts(scan), **people.row_of(scan), **_result(result, shared)}
         for scan, result in zip(done, results, strict=True)
     ]
-    known = [name for name in PERSON_COLUMNS if any(name in row for row in people)]
-    fixed = [*FACT_COLUMNS, *known, *RESULT_COLUMNS]
+    fixed = [*FACT_COLUMNS, *people.columns, *RESULT_COLUMNS]
     measured = list(dict.fromkeys(name for row in rows for name in row if name not in fixed))
     table = ScoreTable(rows, [*fixed, *measured], measured)
     write_csv(run / SCORES_FILE, rows, table.columns)
@@ -106,17 +103,6 @@ def write_skipped(run: Path, skipped: Iterable[Skipped]) -> None:
 
 def _facts(scan: Scan) -> dict[str, Any]:
     return {"case": scan.case, "path": scan.path, "kind": scan.kind, "series_uid": scan.series_uid}
-
-
-def _person(scan: Scan, people: Sequence[Person]) -> dict[str, str]:
-    """The row of the participants table for this scan: by case, file name, folder name or series UID."""
-    if not people:
-        return {}
-    place = PurePosixPath(scan.path)
-    names = [scan.case, case_of(place.name), *reversed(place.parts[:-1]), scan.series_uid]
-    by_case = {row["case"]: row for row in people}
-    row = next((by_case[name] for name in names if name in by_case), {})
-    return {name: row[name] for name in PERSON_COLUMNS if name in row}
 
 
 def _shared_names(results: Iterable[Mapping[str, Any]]) -> set[str]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from lnn_med.prediction import (
     Quality,
     Structure,
 )
+from lnn_med.scoring.case import Clinical, Predict
 from lnn_med.volume import Volume
 
 CANARY = "ZZCANARY^JOHN"
@@ -42,7 +44,7 @@ class FakeModels:
     broken: bool = False
     seconds: float = 0.0
 
-    def load(self) -> Callable[[Volume], Prediction]:
+    def load(self) -> Predict:
         if self.broken:
             raise ConfigError("The weights are gone.")
         self._note("load")
@@ -51,10 +53,12 @@ class FakeModels:
     def describe(self) -> Mapping[str, Any]:
         return {"weights": self.weights}
 
-    def _predict(self, volume: Volume) -> Prediction:
+    def _predict(self, volume: Volume, clinical: Clinical) -> Prediction:
         assert volume.source is not None
         name = volume.source.name
         self._note(f"predict {name}")
+        if clinical:
+            self._note(f"clinical {name} {json.dumps(clinical)}")
         time.sleep(self.seconds)
         if "fov" in name:
             raise InputError(Code.FOV, "The field of view misses the structure.")

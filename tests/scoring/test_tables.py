@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lnn_med.scoring.manifest import NIFTI, Scan
+from lnn_med.scoring.participants import Participants
 from lnn_med.scoring.tables import write_scores
 
 
@@ -44,7 +45,7 @@ def test_a_structure_of_two_bundles_has_a_column_for_each_in_every_row(tmp_path:
         write_case(tmp_path, "b", [structure("Hippocampus_L", "hippocampus-t1", 2800.0)]),
         write_case(tmp_path, "c", [structure("Amygdala_L", "brain-t1", None)]),
     ]
-    write_scores(tmp_path, scans, [])
+    write_scores(tmp_path, scans, Participants())
     with (tmp_path / "scores.csv").open(newline="") as stream:
         first, second, third = csv.DictReader(stream)
     assert "Hippocampus_L_mm3" not in first
@@ -60,5 +61,5 @@ def test_a_structure_of_two_bundles_has_a_column_for_each_in_every_row(tmp_path:
 
 
 def test_an_empty_run_still_has_a_header(tmp_path: Path) -> None:
-    write_scores(tmp_path, [], [])
+    write_scores(tmp_path, [], Participants())
     assert (tmp_path / "scores.csv").read_text().startswith("case,path,kind,series_uid,qc,")
