@@ -29,6 +29,7 @@ class Structure:
 
     `interval_mm3` is (low, high) at the stated `coverage` (0.9 = 90 %), None without calibration.
     `mean_depth` is the mean number of residual blocks executed over the structure's voxels.
+    `percentile` (0 to 100) is among healthy people of the same age, sex and head size; None without them.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Structure:
     interval_mm3: tuple[float, float] | None
     coverage: float | None
     mean_depth: float | None
+    percentile: float | None = None
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from typing import NoReturn
 
-from lnn_med.cli import audit, learn, machine, measure, pacs, score, trials, validation, view
+from lnn_med.cli import audit, learn, machine, measure, pacs, reference, score, trials, validation, view
 from lnn_med.cli.app import app
 from lnn_med.cli.run import run_app
 
@@ -21,6 +21,7 @@ __all__ = [
     "main",
     "measure",
     "pacs",
+    "reference",
     "run_command",
     "score",
     "trials",

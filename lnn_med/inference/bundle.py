@@ -1,6 +1,6 @@
 """A bundle: weights, what they expect, what they give, and the hashes that prove it is the same one.
 
-<name>/weights.safetensors  bundle.yaml  model_card.md  calibration.json  SHA256SUMS
+<name>/weights.safetensors  bundle.yaml  model_card.md  calibration.json  [percentiles.json]  SHA256SUMS
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -24,14 +24,17 @@ from lnn_med import config as configuration
 from lnn_med.errors import Code, ConfigError, InputError
 from lnn_med.inference.calibration import Calibration
 from lnn_med.inference.model_space import ModelSpaceConfig
+from lnn_med.inference.percentiles import Percentiles
 from lnn_med.models.lnn import LNN, LNNConfig
 
+Content = TypeVar("Content", Calibration, Percentiles)
 SHIPPED = Path(__file__).parents[1] / "bundles"
-WEIGHTS, DESCRIPTION, CARD, CALIBRATION, SUMS = (
+WEIGHTS, DESCRIPTION, CARD, CALIBRATION, PERCENTILES, SUMS = (
     "weights.safetensors",
     "bundle.yaml",
     "model_card.md",
     "calibration.json",
+    "percentiles.json",
     "SHA256SUMS",
 )
 
@@ -75,6 +78,7 @@ class Bundle:
     info: BundleInfo
     weights_sha256: str
     calibration: Calibration
+    percentiles: Percentiles = field(default_factory=Percentiles)
 
     def network(self) -> LNN:
         """The network in evaluation mode, float32, on the CPU.
@@ -133,7 +137,8 @@ def load_bundle(name_or_path: str | Path) -> Bundle:
         known = ", ".join(list_bundles()) or "none"
         raise ConfigError(f"No bundle `{Path(name_or_path).name}`. Shipped bundles: {known}.")
     sums = _read_sums(path)
-    needed = [WEIGHTS, DESCRIPTION, *([CALIBRATION] if (path / CALIBRATION).is_file() else [])]
+    optional = [name for name in (CALIBRATION, PERCENTILES) if (path / name).is_file()]
+    needed = [WEIGHTS, DESCRIPTION, *optional]
     for name in needed:
         if name not in sums:
             raise InputError(Code.MODEL, f"{path.name}: {name} is not listed in {SUMS}.")
@@ -141,7 +146,8 @@ def load_bundle(name_or_path: str | Path) -> Bundle:
         if not (path / name).is_file() or file_sha256(path / name) != expected:
             raise InputError(Code.MODEL, f"{path.name}: {name} is missing or does not match {SUMS}.")
     info = configuration.build(BundleInfo, configuration.load_yaml(path / DESCRIPTION), where="bundle.")
-    return Bundle(path, info, sums[WEIGHTS], _read_calibration(path, info))
+    digest = sums[WEIGHTS]
+    return Bundle(path, info, digest, _read_calibration(path, info), _read_percentiles(path, info, digest))
 
 
 def save_bundle(
@@ -161,15 +167,27 @@ def save_bundle(
         yaml.safe_dump(values, sort_keys=False, width=110, default_flow_style=None), encoding="utf-8"
     )
     (path / CARD).write_text(card, encoding="utf-8")
+    (path / PERCENTILES).unlink(missing_ok=True)  # they belong to the weights that were here before
     return save_calibration(path, calibration or Calibration())
 
 
 def save_calibration(path: Path, calibration: Calibration) -> Bundle:
     """Replace calibration.json of the bundle at `path`, and the hashes."""
-    text = json.dumps(configuration.as_dict(calibration), indent=1, allow_nan=False)
-    (path / CALIBRATION).write_text(text + "\n", encoding="utf-8")
-    names = (WEIGHTS, DESCRIPTION, CARD, CALIBRATION)
-    (path / SUMS).write_text("".join(f"{file_sha256(path / name)}  {name}\n" for name in names))
+    return _save_json(path, CALIBRATION, calibration)
+
+
+def save_percentiles(path: Path, percentiles: Percentiles) -> Bundle:
+    """Replace percentiles.json of the bundle at `path`, and the hashes."""
+    return _save_json(path, PERCENTILES, percentiles)
+
+
+def _save_json(path: Path, name: str, content: Any) -> Bundle:
+    text = json.dumps(configuration.as_dict(content), indent=1, allow_nan=False)
+    (path / name).write_text(text + "\n", encoding="utf-8")
+    found = [
+        each for each in (WEIGHTS, DESCRIPTION, CARD, CALIBRATION, PERCENTILES) if (path / each).exists()
+    ]
+    (path / SUMS).write_text("".join(f"{file_sha256(path / each)}  {each}\n" for each in found))
     return load_bundle(path)
 
 
@@ -179,21 +197,41 @@ def _read_calibration(path: Path, info: BundleInfo) -> Calibration:
     Raises:
         InputError: E_MODEL when it does not fit the bundle.
     """
-    file = path / CALIBRATION
-    if not file.is_file():
-        return Calibration()
+    found = _read_json(path, CALIBRATION, Calibration, info)
+    if found.temperature and len(found.temperature) != info.network.exits:
+        wrong = f"{len(found.temperature)} temperatures for {info.network.exits} exits"
+        raise _unusable(info, CALIBRATION, wrong)
+    if not all(0 < value < 100 for value in found.temperature):
+        raise _unusable(info, CALIBRATION, "a temperature that is not between 0 and 100")
+    return found
+
+
+def _read_percentiles(path: Path, info: BundleInfo, weights_sha256: str) -> Percentiles:
+    """Percentile curves of a bundle, empty where there are none.
+
+    Raises:
+        InputError: E_MODEL when they were made with other weights.
+    """
+    found = _read_json(path, PERCENTILES, Percentiles, info)
+    if found.curves and found.weights_sha256 != weights_sha256:
+        raise _unusable(info, PERCENTILES, "made with other weights")
+    return found
+
+
+def _read_json(path: Path, name: str, kind: type[Content], info: BundleInfo) -> Content:
+    if not (path / name).is_file():
+        return kind()
     try:
-        content = json.loads(file.read_bytes())
+        content = json.loads((path / name).read_bytes())
         if not isinstance(content, dict):
             raise ValueError("no object of keys and values")
-        found = configuration.build(Calibration, content, where="calibration.")
-        if found.temperature and len(found.temperature) != info.network.exits:
-            raise ValueError(f"{len(found.temperature)} temperatures for {info.network.exits} exits")
-        if not all(0 < value < 100 for value in found.temperature):
-            raise ValueError("a temperature that is not between 0 and 100")
+        return configuration.build(kind, content, where=f"{Path(name).stem}.")
     except (ValueError, ConfigError) as error:
-        raise InputError(Code.MODEL, f"{info.name}: {CALIBRATION} cannot be used ({error}).") from error
-    return found
+        raise _unusable(info, name, str(error)) from error
+
+
+def _unusable(info: BundleInfo, name: str, reason: str) -> InputError:
+    return InputError(Code.MODEL, f"{info.name}: {name} cannot be used ({reason}).")
 
 
 def _stored(value: Tensor) -> Tensor:

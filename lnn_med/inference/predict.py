@@ -6,6 +6,7 @@ import os
 import platform
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from lnn_med.inference.bundle import list_bundles, load_bundle
 from lnn_med.inference.head import Segmented, segment_head
 from lnn_med.inference.hippocampus import segment_crop, segment_in_head
 from lnn_med.inference.judgement import head_quality, seen_quality
+from lnn_med.inference.percentiles import Person, both_sides
 from lnn_med.inference.quality import FINE_LABELS_MM, is_crop, judge_crop, resolution_findings
 from lnn_med.inference.runtime import Engine, RuntimeConfig
 from lnn_med.io import read
@@ -37,6 +39,7 @@ HEAD, CROP = "brain-t1", "hippocampus-t1"
 SIDED_PART = re.compile(
     "(?<=^Hippocampus)_[LR]_"
 )  # Hippocampus_L_Anterior is the bundle's Hippocampus_Anterior
+SUMMED = ("Hippocampus", "LateralVentricle")  # both sides together, among the derived numbers
 PARTS = ("Anterior", "Posterior")  # of the hippocampus, in the order of the bundle's labels
 
 
@@ -83,7 +86,7 @@ class Predictor:
 
         Args:
             volume: the scan.
-            clinical: age, sex, education, mmse; used by the dementia bundle where it is installed.
+            clinical: age, sex, education, mmse; age and sex give percentiles where there is a reference.
 
         Raises:
             InputError: the scan is neither a head nor a hippocampus crop, or no installed bundle fits it.
@@ -91,7 +94,7 @@ class Predictor:
         volume = _bright_tissue(volume)
         if is_crop(volume):
             return self._crop(volume, self._engine(CROP))
-        return self._head(volume, self._engine(HEAD), self.engines.get(CROP))
+        return self._head(volume, self._engine(HEAD), self.engines.get(CROP), clinical or {})
 
     def _engine(self, job: str) -> Engine:
         if job not in self.engines:
@@ -100,7 +103,9 @@ class Predictor:
             raise ConfigError(f"This scan needs {need}, such as {job}; chosen: {names}.")
         return self.engines[job]
 
-    def _head(self, volume: Volume, engine: Engine, fine: Engine | None) -> Prediction:
+    def _head(
+        self, volume: Volume, engine: Engine, fine: Engine | None, clinical: Mapping[str, float | str]
+    ) -> Prediction:
         brain = segment_head(volume, engine)
         names = engine.bundle.label_names
         counts = _counts(brain.labels, names)
@@ -127,10 +132,16 @@ class Predictor:
             UNCERTAINTY: _rounded(brain.entropy),
         }
         label_names: dict[str, Mapping[int, str]] = {SEGMENTATION: names}
-        structures = _structures(brain.labels, names, brain.spread_mm3, engine, volume, depth)
+        icv_mm3 = sum(sizes.values())
+        percentiles = _percentiles(sizes, icv_mm3, clinical, engine)
+        structures = tuple(
+            replace(entry, percentile=percentiles.get(entry.name))
+            for entry in _structures(brain.labels, names, brain.spread_mm3, engine, volume, depth)
+        )
         derived: dict[str, float | None] = {
-            "icv_mm3": sum(sizes.values()),
+            "icv_mm3": icv_mm3,
             "hippocampus_asymmetry_pct": asymmetry_pct(sizes["Hippocampus_L"], sizes["Hippocampus_R"]),
+            **{f"{name.lower()}_percentile": percentiles[name] for name in SUMMED if name in percentiles},
         }
         if fine is not None and fine_labels is not None:
             maps[HIPPOCAMPUS] = fine_labels
@@ -199,6 +210,23 @@ def job_of(labels: Sequence[Any]) -> str:
 
 def _index(names: Mapping[int, str], wanted: str) -> int:
     return next(index for index, name in names.items() if name == wanted)
+
+
+def _percentiles(
+    sizes: Mapping[str, float], icv_mm3: float, clinical: Mapping[str, float | str], engine: Engine
+) -> dict[str, float]:
+    """Percentiles of structures and of both sides together; none where age or sex is unknown.
+
+    They hold for depth auto without a budget, as the reference people were measured.
+    """
+    known, age, sex = engine.bundle.percentiles, clinical.get("age"), clinical.get("sex")
+    if not known.curves or not isinstance(age, (int, float)) or not isinstance(sex, str):
+        return {}
+    if engine.config.depth != "auto" or engine.config.budget is not None:
+        return {}
+    person, measured = Person(float(age), sex, icv_mm3), {**sizes, **both_sides(sizes)}
+    found = {name: known.percentile(name, size, person) for name, size in measured.items()}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _counts(labels: NDArray[np.uint8], names: Mapping[int, str]) -> dict[str, int]:

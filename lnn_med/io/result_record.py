@@ -31,6 +31,7 @@ VOLUME_COLUMNS = (
     "interval_high_mm3",
     "coverage",
     "mean_depth",
+    "percentile",
 )
 
 
@@ -83,7 +84,8 @@ def volume_rows(record: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _structure(structure: Structure, failed: bool) -> dict[str, Any]:
     named = {"name": structure.name, "side": structure.side, "bundle": structure.bundle}
     if failed:
-        return {**named, "volume_mm3": None, "interval_mm3": None, "coverage": None, "mean_depth": None}
+        numbers = ("volume_mm3", "interval_mm3", "coverage", "mean_depth", "percentile")
+        return named | dict.fromkeys(numbers)
     where, edges = structure.name, structure.interval_mm3
     interval = None if edges is None else [_rounded(edge, MM3_DIGITS, where) for edge in edges]
     return {
@@ -94,6 +96,7 @@ def _structure(structure: Structure, failed: bool) -> dict[str, Any]:
         else [_rounded(edge, MM3_DIGITS, where) for edge in interval],
         "coverage": _rounded(structure.coverage, PROBABILITY_DIGITS, where),
         "mean_depth": _rounded(structure.mean_depth, DEPTH_DIGITS, where),
+        "percentile": _rounded(structure.percentile, PERCENT_DIGITS, where),
     }
 
 
@@ -122,7 +125,7 @@ def _compute(compute: Compute) -> dict[str, Any]:
 def _digits_of(name: str) -> int:
     if name.endswith("_mm3"):
         return MM3_DIGITS
-    return PERCENT_DIGITS if name.endswith("_pct") else PROBABILITY_DIGITS
+    return PERCENT_DIGITS if name.endswith(("_pct", "_percentile")) else PROBABILITY_DIGITS
 
 
 def _rounded(value: float | None, digits: int, name: str) -> float | None:

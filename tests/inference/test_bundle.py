@@ -18,6 +18,7 @@ from lnn_med.errors import Code, ConfigError, InputError
 from lnn_med.inference.bundle import (
     CALIBRATION,
     DESCRIPTION,
+    PERCENTILES,
     SUMS,
     WEIGHTS,
     Bundle,
@@ -27,8 +28,10 @@ from lnn_med.inference.bundle import (
     load_bundle,
     mirror_table,
     save_bundle,
+    save_percentiles,
 )
 from lnn_med.inference.calibration import Calibration, UsualInput, VolumeCalibration
+from lnn_med.inference.percentiles import Curve, Percentiles
 from lnn_med.models.lnn import LNN
 from tests.inference.heads import info
 
@@ -108,6 +111,26 @@ def test_only_the_files_of_a_bundle_are_written(bundle: Bundle) -> None:
 def test_saving_again_replaces_the_weights(bundle: Bundle) -> None:
     other = LNN(info().network)
     assert save_bundle(bundle.path, info(), other, "").weights_sha256 != bundle.weights_sha256
+
+
+def percentiles(weights_sha256: str) -> Percentiles:
+    curve = Curve(True, (8.0, -0.05, 0.0, 0.03, 0.8), (-2.0, 0.1), inside=0.88)
+    return Percentiles(
+        "people", weights_sha256, 50, (20.0, 86.0), 1.5e6, {"Hippocampus": curve}, {"women": 25}
+    )
+
+
+def test_percentiles_come_back_and_go_with_their_weights(bundle: Bundle) -> None:
+    made = percentiles(bundle.weights_sha256)
+    assert save_percentiles(bundle.path, made).percentiles == made
+    assert load_bundle(bundle.path).calibration == CALIBRATED
+    again = save_bundle(bundle.path, info(), LNN(info().network), "")
+    assert again.percentiles == Percentiles()
+    assert not (bundle.path / PERCENTILES).exists()
+
+
+def test_percentiles_of_other_weights_are_refused(bundle: Bundle) -> None:
+    assert "other weights" in refused(lambda: save_percentiles(bundle.path, percentiles("0" * 64)))
 
 
 @pytest.mark.parametrize("name", [WEIGHTS, DESCRIPTION, CALIBRATION, "model_card.md"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -9,11 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy.stats import norm
 
 from lnn_med import geometry
 from lnn_med.errors import Code, ConfigError, InputError, WarningCode
 from lnn_med.inference.bundle import save_bundle
+from lnn_med.inference.percentiles import Curve, Percentiles
 from lnn_med.inference.predict import CROP, HEAD, Predictor, asymmetry_pct, predict
+from lnn_med.inference.runtime import RuntimeConfig
 from lnn_med.models.lnn import LNN
 from lnn_med.prediction import DEPTH, HIPPOCAMPUS, SEGMENTATION, UNCERTAINTY, Prediction
 from lnn_med.volume import Source, Volume
@@ -43,6 +47,35 @@ def named(prediction: Prediction, file: str) -> np.ndarray:
 
 def swapped(name: str) -> str:
     return "_".join(SIDES.get(part, part) for part in name.split("_"))
+
+
+def test_age_and_sex_give_percentiles_where_there_are_reference_people(scan: Volume) -> None:
+    measure = predictor(HEAD)
+    engine = measure.engines[HEAD]
+    curve = Curve(False, (3000.0, 0.0, 0.0, 0.0, 0.0), (math.log(500.0), 0.0))
+    known = Percentiles(
+        "people", "0" * 64, 50, (20, 80), 1.5e6, {"Hippocampus_L": curve, "Hippocampus": curve}
+    )
+    engine.bundle = replace(engine.bundle, percentiles=known)
+    engine.config = RuntimeConfig()
+    found = measure(scan, {"age": 60.0, "sex": "F"})
+    sizes = {entry.name: entry for entry in found.structures}
+    left = sizes["Hippocampus_L"]
+    assert left.percentile == pytest.approx(100 * norm.cdf((left.volume_mm3 - 3000) / 500))
+    assert sizes["Hippocampus_R"].percentile is None
+    both = left.volume_mm3 + sizes["Hippocampus_R"].volume_mm3
+    assert found.derived["hippocampus_percentile"] == pytest.approx(100 * norm.cdf((both - 3000) / 500))
+    for clinical, config, remark in (
+        ({"age": 60.0}, RuntimeConfig(), "sex is not known"),
+        ({"sex": "F"}, RuntimeConfig(), "age is not known"),
+        ({"age": 81.0, "sex": "F"}, RuntimeConfig(), "nobody was that old"),
+        ({"age": 60.0, "sex": "F"}, RuntimeConfig(depth="full"), "people were measured at depth auto"),
+        ({"age": 60.0, "sex": "F"}, RuntimeConfig(budget=0.5), "people were measured without a budget"),
+    ):
+        engine.config = config
+        silent = measure(scan, clinical)
+        assert all(entry.percentile is None for entry in silent.structures), remark
+        assert "hippocampus_percentile" not in silent.derived, remark
 
 
 def crop_of(volume: Volume) -> Volume:

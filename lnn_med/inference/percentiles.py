@@ -1,0 +1,110 @@
+"""Where a volume lies among those of healthy people of the same age, sex and head size.
+
+A curve is a Gaussian whose mean and spread move with age (a location-scale model, as GAMLSS with the normal
+family: Rigby and Stasinopoulos 2005), of the volume or of its logarithm. Intracranial volume enters the mean
+linearly: the residual method (Mathalon 1993). `lnn-med percentiles` fits it on volumes of the same bundle.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from statistics import NormalDist
+from typing import Any
+
+MIDDLE_YEARS, DECADE_YEARS = 50.0, 10.0  # age enters as decades from 50
+NORMAL = NormalDist()
+
+
+@dataclass(frozen=True)
+class Person:
+    """Age in years, sex F or M, and intracranial volume as the bundle measures it."""
+
+    age: float
+    sex: str
+    icv_mm3: float
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Distribution of one structure's volume, or of its logarithm when `log`.
+
+    `mean` holds the factors of 1, age, age squared, male and head size; `log_spread` those of 1 and age in
+    the logarithm of the standard deviation. `inside` is the share of people between the 5th and the 95th
+    percentile of curves that were fitted without them (nominal: 0.9).
+    """
+
+    log: bool
+    mean: tuple[float, float, float, float, float]
+    log_spread: tuple[float, float]
+    inside: float | None = None
+
+    def score(self, volume_mm3: float, person: Person, usual_icv_mm3: float) -> float:
+        """Standard deviations from what is expected; minus infinity for log curves of an empty structure."""
+        if self.log and volume_mm3 <= 0:
+            return -math.inf
+        value = math.log(volume_mm3) if self.log else volume_mm3
+        centre, spread = self._at(person, usual_icv_mm3)
+        return (value - centre) / spread
+
+    def volume_mm3(self, percentile: float, person: Person, usual_icv_mm3: float) -> float:
+        """Volume at a percentile (above 0, below 100); at least 0."""
+        centre, spread = self._at(person, usual_icv_mm3)
+        value = centre + NORMAL.inv_cdf(percentile / 100) * spread
+        return math.exp(value) if self.log else max(0.0, value)
+
+    def _at(self, person: Person, usual_icv_mm3: float) -> tuple[float, float]:
+        row = covariates(person, usual_icv_mm3, self.log)
+        centre = sum(factor * value for factor, value in zip(self.mean, row, strict=True))
+        return centre, math.exp(self.log_spread[0] + self.log_spread[1] * row[1])
+
+
+def covariates(person: Person, usual_icv_mm3: float, log: bool) -> tuple[float, float, float, float, float]:
+    """1, age, age squared, male, head size: what a curve's mean is linear in."""
+    decades = (person.age - MIDDLE_YEARS) / DECADE_YEARS
+    size = person.icv_mm3 / usual_icv_mm3
+    return 1.0, decades, decades**2, float(person.sex == "M"), math.log(size) if log else size - 1
+
+
+@dataclass(frozen=True)
+class Percentiles:
+    """Content of percentiles.json; empty for a bundle without reference people.
+
+    They hold for volumes of the weights `weights_sha256` at depth auto and for ages within `ages`.
+    """
+
+    reference: str = ""  # who the people are, and their licence
+    weights_sha256: str = ""
+    people: int = 0
+    ages: tuple[float, float] = (0.0, 0.0)  # years, youngest and oldest
+    usual_icv_mm3: float = 0.0  # mean of the reference people
+    curves: Mapping[str, Curve] = field(default_factory=dict)
+    measured: Mapping[str, Any] = field(default_factory=dict)
+
+    def covers(self, age: float) -> bool:
+        """Whether there were people of that age; curves are not continued beyond them."""
+        return self.ages[0] <= age <= self.ages[1]
+
+    def percentile(self, name: str, volume_mm3: float, person: Person) -> float | None:
+        """Percentile of a structure's volume, 0 to 100; None without a curve or outside the ages."""
+        curve = self.curves.get(name)
+        if curve is None or not self.covers(person.age):
+            return None
+        return 100 * NORMAL.cdf(curve.score(volume_mm3, person, self.usual_icv_mm3))
+
+
+def both_sides(volumes: Mapping[str, float]) -> dict[str, float]:
+    """Sums of left and right under the name without its side: Hippocampus, Frontal_GM, ..."""
+    return {
+        name.removesuffix("_L"): value + volumes[name.removesuffix("_L") + "_R"]
+        for name, value in volumes.items()
+        if name.endswith("_L")
+    }
+
+
+def in_words(percentile: float) -> str:
+    """Whole percentile for people to read: `<1`, `37`, `>99`."""
+    if percentile < 1:
+        return "<1"
+    return ">99" if percentile > 99 else f"{percentile:.0f}"
