@@ -72,6 +72,34 @@ class Compute:
 
 
 @dataclass(frozen=True)
+class ReferenceCurve:
+    """A structure of both sides among healthy people.
+
+    `adjusted_mm3` is what it would be in a head of usual size. `lines_mm3` gives, for each percentile, the
+    volume at `ages_years` for this person's sex and head size.
+    """
+
+    structure: str
+    volume_mm3: float
+    adjusted_mm3: float
+    percentile: float | None
+    ages_years: tuple[float, ...]
+    lines_mm3: Mapping[int, tuple[float, ...]]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Healthy people a scan was compared with: who, how many, their ages; and the patient's age and sex."""
+
+    name: str
+    people: int
+    ages_years: tuple[float, float]
+    age: float
+    sex: str
+    curves: tuple[ReferenceCurve, ...]
+
+
+@dataclass(frozen=True)
 class Quality:
     """Whether the numbers may be used: `status` is "pass", "review" or "fail", with reasons in words."""
 
@@ -86,7 +114,8 @@ class Prediction:
     `maps` are keyed by file name (SEGMENTATION, HIPPOCAMPUS, ...); each lies on the grid of `scan`.
     `label_names` gives, for each label file, integer to structure name.
     `derived` holds icv_mm3, hippocampus_asymmetry_pct, ...; a value is None where it does not apply.
-    `software` maps package names to versions. `classification` entries follow DESIGN's result.json.
+    `software` maps package names to versions.
+    `reference` is None where age or sex is unknown. `classification` entries follow DESIGN's result.json.
     """
 
     scan: Volume
@@ -99,5 +128,6 @@ class Prediction:
     quality: Quality
     compute: Compute
     software: Mapping[str, str]
+    reference: Reference | None = None
     classification: tuple[Mapping[str, object], ...] = ()
     findings: tuple[Finding, ...] = field(default=())

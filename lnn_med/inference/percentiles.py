@@ -8,12 +8,15 @@ linearly: the residual method (Mathalon 1993). `lnn-med percentiles` fits it on 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from statistics import NormalDist
 from typing import Any
 
+from lnn_med.prediction import ReferenceCurve
+
 MIDDLE_YEARS, DECADE_YEARS = 50.0, 10.0  # age enters as decades from 50
+AGE_STEP_YEARS = 5  # between points of a percentile line
 NORMAL = NormalDist()
 
 
@@ -54,6 +57,13 @@ class Curve:
         value = centre + NORMAL.inv_cdf(percentile / 100) * spread
         return math.exp(value) if self.log else max(0.0, value)
 
+    def adjusted_mm3(self, volume_mm3: float, person: Person, usual_icv_mm3: float) -> float:
+        """The volume without what head size explains: as if the head were of usual size."""
+        size = covariates(person, usual_icv_mm3, self.log)[-1]
+        if self.log:
+            return volume_mm3 * math.exp(-self.mean[-1] * size)
+        return volume_mm3 - self.mean[-1] * size
+
     def _at(self, person: Person, usual_icv_mm3: float) -> tuple[float, float]:
         row = covariates(person, usual_icv_mm3, self.log)
         centre = sum(factor * value for factor, value in zip(self.mean, row, strict=True))
@@ -74,7 +84,7 @@ class Percentiles:
     They hold for volumes of the weights `weights_sha256` at depth auto and for ages within `ages`.
     """
 
-    reference: str = ""  # who the people are, and their licence
+    reference_people: str = ""  # who they are, and their licence
     weights_sha256: str = ""
     people: int = 0
     ages: tuple[float, float] = (0.0, 0.0)  # years, youngest and oldest
@@ -85,6 +95,29 @@ class Percentiles:
     def covers(self, age: float) -> bool:
         """Whether there were people of that age; curves are not continued beyond them."""
         return self.ages[0] <= age <= self.ages[1]
+
+    def reference(
+        self, name: str, volume_mm3: float, person: Person, percentiles: Sequence[int]
+    ) -> ReferenceCurve | None:
+        """A structure's volume and its percentile lines over all ages; None without a curve."""
+        curve = self.curves.get(name)
+        if curve is None:
+            return None
+        first, last = self.ages
+        count = 2 + int((last - first) // AGE_STEP_YEARS)
+        ages = [first + (last - first) * n / (count - 1) for n in range(count)]
+        at_ages = [replace(person, age=age) for age in ages]
+        return ReferenceCurve(
+            structure=name,
+            volume_mm3=volume_mm3,
+            adjusted_mm3=curve.adjusted_mm3(volume_mm3, person, self.usual_icv_mm3),
+            percentile=self.percentile(name, volume_mm3, person),
+            ages_years=tuple(ages),
+            lines_mm3={
+                number: tuple(curve.volume_mm3(number, each, self.usual_icv_mm3) for each in at_ages)
+                for number in percentiles
+            },
+        )
 
     def percentile(self, name: str, volume_mm3: float, person: Person) -> float | None:
         """Percentile of a structure's volume, 0 to 100; None without a curve or outside the ages."""
@@ -101,10 +134,3 @@ def both_sides(volumes: Mapping[str, float]) -> dict[str, float]:
         for name, value in volumes.items()
         if name.endswith("_L")
     }
-
-
-def in_words(percentile: float) -> str:
-    """Whole percentile for people to read: `<1`, `37`, `>99`."""
-    if percentile < 1:
-        return "<1"
-    return ">99" if percentile > 99 else f"{percentile:.0f}"

@@ -31,6 +31,7 @@ from lnn_med.prediction import (
     Compute,
     ModelUsed,
     Prediction,
+    Reference,
     Structure,
 )
 from lnn_med.volume import ImageArray, Source, Volume
@@ -39,7 +40,8 @@ HEAD, CROP = "brain-t1", "hippocampus-t1"
 SIDED_PART = re.compile(
     "(?<=^Hippocampus)_[LR]_"
 )  # Hippocampus_L_Anterior is the bundle's Hippocampus_Anterior
-SUMMED = ("Hippocampus", "LateralVentricle")  # both sides together, among the derived numbers
+SUMMED = ("Hippocampus", "LateralVentricle")  # both sides together, among reference people
+DRAWN = (5, 25, 50, 75, 95)  # percentile lines
 PARTS = ("Anterior", "Posterior")  # of the hippocampus, in the order of the bundle's labels
 
 
@@ -133,7 +135,9 @@ class Predictor:
         }
         label_names: dict[str, Mapping[int, str]] = {SEGMENTATION: names}
         icv_mm3 = sum(sizes.values())
-        percentiles = _percentiles(sizes, icv_mm3, clinical, engine)
+        both = {**sizes, **both_sides(sizes)}
+        person = _person(clinical, icv_mm3, engine)
+        percentiles = _percentiles(both, person, engine)
         structures = tuple(
             replace(entry, percentile=percentiles.get(entry.name))
             for entry in _structures(brain.labels, names, brain.spread_mm3, engine, volume, depth)
@@ -141,7 +145,6 @@ class Predictor:
         derived: dict[str, float | None] = {
             "icv_mm3": icv_mm3,
             "hippocampus_asymmetry_pct": asymmetry_pct(sizes["Hippocampus_L"], sizes["Hippocampus_R"]),
-            **{f"{name.lower()}_percentile": percentiles[name] for name in SUMMED if name in percentiles},
         }
         if fine is not None and fine_labels is not None:
             maps[HIPPOCAMPUS] = fine_labels
@@ -159,6 +162,7 @@ class Predictor:
             quality=quality,
             compute=_compute(answers, depth),
             software=software(),
+            reference=_reference(both, person, engine),
             findings=(*volume.findings, *resolution_findings(volume)),
         )
 
@@ -212,21 +216,42 @@ def _index(names: Mapping[int, str], wanted: str) -> int:
     return next(index for index, name in names.items() if name == wanted)
 
 
-def _percentiles(
-    sizes: Mapping[str, float], icv_mm3: float, clinical: Mapping[str, float | str], engine: Engine
-) -> dict[str, float]:
-    """Percentiles of structures and of both sides together; none where age or sex is unknown.
+def _person(clinical: Mapping[str, float | str], icv_mm3: float, engine: Engine) -> Person | None:
+    """Whom the bundle's reference people can be compared with; None where age or sex is unknown.
 
-    They hold for depth auto without a budget, as the reference people were measured.
+    They were measured at depth auto without a budget, so nothing else is compared with them.
     """
-    known, age, sex = engine.bundle.percentiles, clinical.get("age"), clinical.get("sex")
-    if not known.curves or not isinstance(age, (int, float)) or not isinstance(sex, str):
-        return {}
+    age, sex = clinical.get("age"), clinical.get("sex")
+    if not engine.bundle.percentiles.curves or not isinstance(age, (int, float)) or not isinstance(sex, str):
+        return None
     if engine.config.depth != "auto" or engine.config.budget is not None:
+        return None
+    return Person(float(age), sex, icv_mm3)
+
+
+def _percentiles(sizes: Mapping[str, float], person: Person | None, engine: Engine) -> dict[str, float]:
+    """Percentile of each structure that has one."""
+    if person is None:
         return {}
-    person, measured = Person(float(age), sex, icv_mm3), {**sizes, **both_sides(sizes)}
-    found = {name: known.percentile(name, size, person) for name, size in measured.items()}
+    known = engine.bundle.percentiles
+    found = {name: known.percentile(name, size, person) for name, size in sizes.items()}
     return {name: value for name, value in found.items() if value is not None}
+
+
+def _reference(sizes: Mapping[str, float], person: Person | None, engine: Engine) -> Reference | None:
+    """What the percentile plot shows."""
+    if person is None:
+        return None
+    known = engine.bundle.percentiles
+    curves = [known.reference(name, sizes[name], person, DRAWN) for name in SUMMED if name in sizes]
+    return Reference(
+        known.reference_people,
+        known.people,
+        known.ages,
+        person.age,
+        person.sex,
+        tuple(curve for curve in curves if curve is not None),
+    )
 
 
 def _counts(labels: NDArray[np.uint8], names: Mapping[int, str]) -> dict[str, int]:

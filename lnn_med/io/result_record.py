@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from numbers import Real
 from typing import Any
 
-from lnn_med.prediction import Compute, Prediction, Structure
+from lnn_med.prediction import Compute, Prediction, Reference, Structure
 
 SCHEMA_VERSION = "1.0"  # see result.schema.json beside this file
 
@@ -18,6 +18,7 @@ MM3_DIGITS = 1  # a tenth of a mm³ is below every model's repeatability
 PERCENT_DIGITS = 1
 PROBABILITY_DIGITS = 4
 DEPTH_DIGITS = 2
+YEARS_DIGITS = 1
 SECONDS_DIGITS = 3
 GFLOPS_DIGITS = 2
 SPACING_DIGITS = 6  # 1 nm: drops only the noise of float32 headers
@@ -66,6 +67,7 @@ def result_record(prediction: Prediction) -> dict[str, Any]:
             name: None if failed else _rounded(value, _digits_of(name), name)
             for name, value in prediction.derived.items()
         },
+        "reference": None if failed else _reference(prediction.reference),
         "classification": [_classification(entry, failed) for entry in prediction.classification],
         "compute": _compute(prediction.compute),
         "warnings": [{"code": found.code.value, "message": found.message} for found in prediction.findings],
@@ -100,6 +102,33 @@ def _structure(structure: Structure, failed: bool) -> dict[str, Any]:
     }
 
 
+def _reference(found: Reference | None) -> dict[str, Any] | None:
+    """Healthy people the scan was compared with, and their percentile lines."""
+    if found is None:
+        return None
+    return {
+        "name": found.name,
+        "people": found.people,
+        "ages_years": [_rounded(age, YEARS_DIGITS, "ages_years") for age in found.ages_years],
+        "age_years": _rounded(found.age, YEARS_DIGITS, "age_years"),
+        "sex": found.sex,
+        "curves": [
+            {
+                "structure": curve.structure,
+                "volume_mm3": _rounded(curve.volume_mm3, MM3_DIGITS, curve.structure),
+                "adjusted_mm3": _rounded(curve.adjusted_mm3, MM3_DIGITS, curve.structure),
+                "percentile": _rounded(curve.percentile, PERCENT_DIGITS, curve.structure),
+                "ages_years": [_rounded(age, YEARS_DIGITS, curve.structure) for age in curve.ages_years],
+                "lines_mm3": {
+                    str(number): [_rounded(value, MM3_DIGITS, curve.structure) for value in line]
+                    for number, line in curve.lines_mm3.items()
+                },
+            }
+            for curve in found.curves
+        ],
+    }
+
+
 def _classification(entry: Mapping[str, object], failed: bool) -> dict[str, Any]:
     if failed:
         return {key: entry[key] if key == "target" else None for key in entry}
@@ -125,7 +154,7 @@ def _compute(compute: Compute) -> dict[str, Any]:
 def _digits_of(name: str) -> int:
     if name.endswith("_mm3"):
         return MM3_DIGITS
-    return PERCENT_DIGITS if name.endswith(("_pct", "_percentile")) else PROBABILITY_DIGITS
+    return PERCENT_DIGITS if name.endswith("_pct") else PROBABILITY_DIGITS
 
 
 def _rounded(value: float | None, digits: int, name: str) -> float | None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 SIDES = ("L", "R")
+SIDE_WORDS = {"L": ", left", "R": ", right"}
 FIRST = "Hippocampus"  # what the page opens with
 NO_VALUE = "\u2013"
 NO_REFERENCE = "no reference for this method"
@@ -77,6 +78,18 @@ def first_rows(rows: Sequence[Row]) -> list[Row]:
     return sorted(mine, key=lambda row: (row.bundle, row.name != FIRST))
 
 
+def edited_volumes(
+    before: Mapping[str, Any], after: Mapping[str, Any]
+) -> list[tuple[str, float, float, str]]:
+    """Structures whose volume a reader's edit changed: name in words, mm³ before and after, bundle."""
+    found = []
+    for old, new in zip(before["structures"], after["structures"], strict=True):
+        if old["volume_mm3"] != new["volume_mm3"]:
+            name = in_words(old["name"]) + SIDE_WORDS.get(old["side"], "")
+            found.append((name, old["volume_mm3"], new["volume_mm3"], old["bundle"]))
+    return found
+
+
 def asymmetries(record: Mapping[str, Any]) -> list[tuple[str, float | None, str]]:
     """Name, percent and words of each asymmetry in the record."""
     found = []
@@ -93,6 +106,38 @@ def asymmetry_words(percent: float | None) -> str:
     if percent == 0:
         return "left and right are equal"
     return f"the {'left' if percent > 0 else 'right'} one is larger"
+
+
+def reference_rows(record: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Measure, value and note of each percentile and of each volume adjusted to head size."""
+    reference = record.get("reference")
+    if not reference:
+        return [("Percentile for age and sex", NO_VALUE, NO_REFERENCE)]
+    low, high = reference["ages_years"]
+    people = f"{reference['name']}: {reference['people']} people of {low:.0f} to {high:.0f} years"
+    rows = []
+    for curve in reference["curves"]:
+        name = in_words(curve["structure"])
+        known = curve["percentile"] is not None
+        note = f"{'same age, sex and head size' if known else 'outside their ages'}; {people}"
+        rows.append((f"{name}, percentile", percentile_text(curve["percentile"]), note))
+        rows.append(
+            (
+                f"{name}, both sides, ICV-adjusted",
+                f"{mm3_text(curve['adjusted_mm3'])} mm³",
+                "as in a head of usual size; residual method",
+            )
+        )
+    return rows
+
+
+def percentile_text(percentile: float | None) -> str:
+    """Whole percentile: `<1`, `37`, `>99`; a dash where there is none."""
+    if percentile is None:
+        return NO_VALUE
+    if percentile < 1:
+        return "<1"
+    return ">99" if percentile > 99 else f"{percentile:.0f}"
 
 
 def saved_pct(record: Mapping[str, Any]) -> float:

@@ -6,39 +6,54 @@ import json
 import shutil
 import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lnn_med.errors import require
 from lnn_med.io.files import write_whole
+from lnn_med.io.percentile_plot import percentile_plot
 from lnn_med.io.result_files import RESULT, THUMBNAIL
 from lnn_med.io.volumetry import (
     LIMITS,
-    NO_REFERENCE,
     NO_VALUE,
     QC_WORDS,
     Cell,
     Row,
     asymmetries,
+    edited_volumes,
     first_rows,
     in_words,
     interval_text,
     mm3_text,
     percent_text,
+    reference_rows,
     rows_of,
     saved_pct,
 )
 
 PAGE = "volumetry.pdf"
+PLOT = "percentiles.svg"
 TEMPLATE = Path(__file__).with_name("templates") / "volumetry.typ"
 RESEARCH_USE = "Research use only: not a medical device. AI-generated: check the overlay."
 
 
-def write_page(result: Path, facts: Mapping[str, Any], path: Path) -> None:
+@dataclass(frozen=True)
+class Edited:
+    """A reader's edit of a result: who and when, the record after it, the picture (PNG) of the new labels."""
+
+    by: str
+    ts_utc: str
+    record: Mapping[str, Any]
+    picture: bytes
+
+
+def write_page(result: Path, facts: Mapping[str, Any], path: Path, edited: Edited | None = None) -> None:
     """Write the page of the result folder `result`; the same content gives the same bytes.
 
     Args:
         facts: age in years and sex, where they are known. Names and dates do not reach the page.
+        edited: shows the numbers and labels after this edit, and says so.
 
     Raises:
         LnnMedError: typst is not installed.
@@ -48,18 +63,27 @@ def write_page(result: Path, facts: Mapping[str, Any], path: Path) -> None:
     record = json.loads((result / RESULT).read_bytes())
     with tempfile.TemporaryDirectory(prefix="lnn-med-") as name:
         folder = Path(name)
-        content = page_content(record, facts, (result / THUMBNAIL).is_file())
+        content = page_content(record, facts, (result / THUMBNAIL).is_file(), edited)
+        plot = percentile_plot(edited.record if edited else record)
+        if plot is not None:
+            (folder / PLOT).write_text(plot, encoding="utf-8")
+        content["plot"] = PLOT if plot is not None else ""
         (folder / "page.json").write_text(json.dumps(content), encoding="utf-8")
         shutil.copyfile(TEMPLATE, folder / TEMPLATE.name)
-        if content["picture"]:
+        if edited:
+            (folder / THUMBNAIL).write_bytes(edited.picture)
+        elif content["picture"]:
             shutil.copyfile(result / THUMBNAIL, folder / THUMBNAIL)
         pdf = typst.compile(str(folder / TEMPLATE.name), root=str(folder), ignore_system_fonts=True)
     with write_whole(path) as file:
         file.write(pdf)
 
 
-def page_content(record: Mapping[str, Any], facts: Mapping[str, Any], picture: bool) -> dict[str, Any]:
+def page_content(
+    record: Mapping[str, Any], facts: Mapping[str, Any], picture: bool, edited: Edited | None = None
+) -> dict[str, Any]:
     """What the template prints, as texts in the order of the page; a FAIL has no numbers."""
+    original, record = record, edited.record if edited else record
     failed = record["qc"]["status"] == "fail"
     rows = rows_of(record)
     reasons = [*record["qc"]["reasons"], *(f"{one['message']} ({one['code']})" for one in record["warnings"])]
@@ -71,10 +95,12 @@ def page_content(record: Mapping[str, Any], facts: Mapping[str, Any], picture: b
         ],
         "quality": QC_WORDS[record["qc"]["status"]],
         "reasons": reasons,
+        "edited": f"Edited by reader: {edited.by}, {edited.ts_utc}." if edited else "",
+        "changed": [_changed(row) for row in edited_volumes(original, record)],
         "first": [] if failed else [_line(row) for row in first_rows(rows)],
         "facts": [] if failed else _measures(record),
         "all": [] if failed else [_line(row) for row in rows],
-        "picture": "thumbnail.png" if picture else "",
+        "picture": "thumbnail.png" if picture or edited else "",
         "limits": list(LIMITS),
         "identifiers": _identifiers(record),
     }
@@ -99,6 +125,11 @@ def _cell(cell: Cell | None) -> str:
     return mm3_text(cell.volume_mm3) + (f" ({extra})" if extra else "")
 
 
+def _changed(row: tuple[str, float, float, str]) -> list[str]:
+    name, before, after, bundle = row
+    return [name, bundle, mm3_text(before), mm3_text(after)]
+
+
 def _measures(record: Mapping[str, Any]) -> list[list[str]]:
     found = [
         [f"Asymmetry, {in_words(name)}", percent_text(value), words]
@@ -107,7 +138,7 @@ def _measures(record: Mapping[str, Any]) -> list[list[str]]:
     icv = record["derived"].get("icv_mm3")
     if icv is not None:
         found.append(["Intracranial volume", f"{mm3_text(icv)} mm³", "sum of all labelled structures"])
-    found.append(["Percentile for age and sex", NO_VALUE, NO_REFERENCE])
+    found += [list(row) for row in reference_rows(record)]
     for entry in record["classification"]:
         probability = entry.get("probability")
         text = NO_VALUE if probability is None else f"{probability:.2f}"

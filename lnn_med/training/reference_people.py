@@ -80,7 +80,7 @@ def add_percentiles(
     }
     ages = [person.age for person in people]
     percentiles = Percentiles(
-        reference=reference,
+        reference_people=reference,
         weights_sha256=model.weights_sha256,
         people=len(people),
         ages=(min(ages), max(ages)),

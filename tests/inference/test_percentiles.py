@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import statsmodels.api as sm
 
-from lnn_med.inference.percentiles import Curve, Percentiles, Person, both_sides, covariates, in_words
+from lnn_med.inference.percentiles import Curve, Percentiles, Person, both_sides, covariates
 from lnn_med.training.percentile_fit import fit_curve
 
 ICV = 1_500_000.0
@@ -92,12 +92,31 @@ def test_nobody_is_compared_beyond_the_ages_that_were_measured() -> None:
     assert known.percentile("Amygdala", 3900, Person(50, "M", ICV)) is None
 
 
+@pytest.mark.parametrize("log", [False, True])
+def test_head_size_is_taken_out_of_the_adjusted_volume(log: bool) -> None:
+    curve = Curve(log, (8.0, 0.1, 0.0, 0.05, 0.9) if log else TRUE.mean, (-1.5, 0.0) if log else (5.5, 0.0))
+    for person in crowd(10):
+        usual = Person(person.age, person.sex, ICV)
+        for percentile in (10, 60):  # the same percentile in a head of usual size
+            volume = curve.volume_mm3(percentile, person, ICV)
+            assert curve.adjusted_mm3(volume, person, ICV) == pytest.approx(
+                curve.volume_mm3(percentile, usual, ICV)
+            )
+
+
+def test_lines_reach_from_the_youngest_to_the_oldest_at_this_head_size() -> None:
+    known = Percentiles(ages=(20, 86), usual_icv_mm3=ICV, curves={"Hippocampus": TRUE})
+    person = Person(90.0, "M", 1.1 * ICV)
+    found = known.reference("Hippocampus", 4000.0, person, (5, 50))
+    assert found is not None
+    assert found.percentile is None  # nobody was that old
+    assert (found.ages_years[0], found.ages_years[-1]) == (20, 86)
+    assert max(np.diff(found.ages_years)) <= 5
+    for number, line in found.lines_mm3.items():
+        for age, value in zip(found.ages_years, line, strict=True):
+            assert value == pytest.approx(TRUE.volume_mm3(number, Person(age, "M", 1.1 * ICV), ICV))
+    assert known.reference("Amygdala", 4000.0, person, (5,)) is None
+
+
 def test_both_sides_are_summed_under_the_plain_name() -> None:
     assert both_sides({"Frontal_GM_L": 2.0, "Frontal_GM_R": 3.0, "CSF": 7.0}) == {"Frontal_GM": 5.0}
-
-
-@pytest.mark.parametrize(
-    ("percentile", "words"), [(0.4, "<1"), (1.0, "1"), (36.6, "37"), (99.0, "99"), (99.2, ">99")]
-)
-def test_words_never_claim_the_first_or_the_last(percentile: float, words: str) -> None:
-    assert in_words(percentile) == words

@@ -25,6 +25,7 @@ from tests.inference.heads import HIPPOCAMPUS as BRIGHT
 from tests.inference.heads import TINY, head, info, predictor
 from tests.phantoms import mirrored, reordered
 
+OLDER = "nobody was that old: the lines are drawn, but there is no percentile"
 SIDES = {"L": "R", "R": "L"}
 
 
@@ -64,18 +65,25 @@ def test_age_and_sex_give_percentiles_where_there_are_reference_people(scan: Vol
     assert left.percentile == pytest.approx(100 * norm.cdf((left.volume_mm3 - 3000) / 500))
     assert sizes["Hippocampus_R"].percentile is None
     both = left.volume_mm3 + sizes["Hippocampus_R"].volume_mm3
-    assert found.derived["hippocampus_percentile"] == pytest.approx(100 * norm.cdf((both - 3000) / 500))
+    assert found.reference is not None
+    assert (found.reference.name, found.reference.age, found.reference.sex) == ("people", 60.0, "F")
+    (drawn,) = found.reference.curves  # there is no curve for the ventricles
+    assert (drawn.structure, drawn.volume_mm3) == ("Hippocampus", both)
+    assert drawn.percentile == pytest.approx(100 * norm.cdf((both - 3000) / 500))
+    assert (drawn.ages_years[0], drawn.ages_years[-1]) == (20, 80)
+    assert drawn.lines_mm3[50] == pytest.approx([3000.0] * len(drawn.ages_years))
     for clinical, config, remark in (
         ({"age": 60.0}, RuntimeConfig(), "sex is not known"),
         ({"sex": "F"}, RuntimeConfig(), "age is not known"),
-        ({"age": 81.0, "sex": "F"}, RuntimeConfig(), "nobody was that old"),
+        ({"age": 81.0, "sex": "F"}, RuntimeConfig(), OLDER),
         ({"age": 60.0, "sex": "F"}, RuntimeConfig(depth="full"), "people were measured at depth auto"),
         ({"age": 60.0, "sex": "F"}, RuntimeConfig(budget=0.5), "people were measured without a budget"),
     ):
         engine.config = config
         silent = measure(scan, clinical)
         assert all(entry.percentile is None for entry in silent.structures), remark
-        assert "hippocampus_percentile" not in silent.derived, remark
+        percentiles = [curve.percentile for curve in silent.reference.curves] if silent.reference else []
+        assert percentiles == ([None] if remark == OLDER else []), remark
 
 
 def crop_of(volume: Volume) -> Volume:

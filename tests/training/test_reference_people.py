@@ -71,7 +71,7 @@ def test_people_are_measured_and_their_curves_kept(
     )
     known = made.percentiles
     assert steps == [(number, PEOPLE) for number in range(1, PEOPLE + 1)]
-    assert (known.reference, known.people) == ("phantoms", PEOPLE - 1)  # one failed quality control
+    assert (known.reference_people, known.people) == ("phantoms", PEOPLE - 1)  # one failed quality control
     ages = pd.read_csv(table)["age"].drop(4)
     assert known.ages == (pytest.approx(ages.min()), pytest.approx(ages.max()))
     assert set(known.curves) == {"Hippocampus_L", "Hippocampus_R", "Hippocampus", "Frontal_GM", "CSF"}
