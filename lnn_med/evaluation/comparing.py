@@ -19,7 +19,7 @@ from lnn_med.evaluation.metrics import (
     StructureMetrics,
     structure_metrics,
 )
-from lnn_med.evaluation.predictions import PredictedCase
+from lnn_med.evaluation.predicted import PredictedCase
 from lnn_med.evaluation.surfaces import Mask, Spacing
 from lnn_med.volume import Volume
 

@@ -12,7 +12,7 @@ from lnn_med import geometry
 from lnn_med.errors import Code, InputError
 from lnn_med.evaluation.labels import MAX_LABEL, Indices, check_same_grid
 from lnn_med.evaluation.matching import LabelTable
-from lnn_med.evaluation.predictions import LabelFile
+from lnn_med.evaluation.predicted import LabelFile
 from lnn_med.volume import Volume
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from lnn_med.errors import ConfigError
-from lnn_med.evaluation.predictions import MASKS, RUN, PredictedCase, PredictionSet
+from lnn_med.evaluation.predicted import MASKS, RUN, PredictedCase, PredictionSet
 from lnn_med.evaluation.protocol import MEAN, Protocol
 from lnn_med.evaluation.references import ReferenceCase, ReferenceSet
 

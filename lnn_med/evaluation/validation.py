@@ -12,7 +12,8 @@ from lnn_med import config
 from lnn_med.errors import Code, ConfigError, InputError, require
 from lnn_med.evaluation.comparing import Comparison, Progress, compare, integers_in
 from lnn_med.evaluation.matching import LabelTable, Matched, label_table, match
-from lnn_med.evaluation.predictions import FOLDER, PredictionSet, read_predictions
+from lnn_med.evaluation.predicted import FOLDER, PredictionSet
+from lnn_med.evaluation.predictions import read_predictions
 from lnn_med.evaluation.protocol import FINAL, Protocol, load_protocol
 from lnn_med.evaluation.references import ReferenceSet, read_references
 from lnn_med.evaluation.results import cases as case_results

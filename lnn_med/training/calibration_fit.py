@@ -14,12 +14,11 @@ from sklearn.covariance import LedoitWolf
 from torch import Tensor
 
 from lnn_med.evaluation.calibration import (
-    CalibrationCounts,
-    calibration_counts,
     calibration_errors,
     ece_null,
     reliability_diagram,
 )
+from lnn_med.evaluation.calibration_counts import CalibrationCounts, calibration_counts
 from lnn_med.inference.calibration import (
     UsualInput,
     VolumeCalibration,

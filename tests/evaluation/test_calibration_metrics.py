@@ -11,11 +11,11 @@ from sklearn.metrics import brier_score_loss, log_loss
 
 from lnn_med.evaluation.calibration import (
     brier_decomposition,
-    calibration_counts,
     calibration_errors,
     ece_null,
     reliability_diagram,
 )
+from lnn_med.evaluation.calibration_counts import calibration_counts
 from lnn_med.evaluation.coverage import coverage_check, coverage_spread
 from lnn_med.evaluation.intervals import NotEstimable
 from lnn_med.evaluation.recalibration import recalibration

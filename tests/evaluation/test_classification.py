@@ -13,9 +13,7 @@ from lnn_med.evaluation.classification import (
     DELONG,
     NEWCOMBE,
     auc,
-    average_precision,
     compare_auc,
-    roc_points,
 )
 from lnn_med.evaluation.intervals import NotEstimable
 from lnn_med.evaluation.threshold import (
@@ -25,6 +23,7 @@ from lnn_med.evaluation.threshold import (
     predictive_values,
     threshold_performance,
 )
+from lnn_med.evaluation.threshold_curves import average_precision, roc_points
 
 # Ovarian cancer, 43 patients with all tests (DeLong et al. 1988): albumin, total protein, K-G score, outcome
 OVARIAN = """

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from lnn_med.evaluation.calibration import (
     brier_decomposition,
-    calibration_counts,
     calibration_errors,
     ece_null,
     reliability_diagram,
 )
-from lnn_med.evaluation.classification import auc, average_precision, roc_points
+from lnn_med.evaluation.calibration_counts import calibration_counts
+from lnn_med.evaluation.classification import auc
 from lnn_med.evaluation.comparing import Comparison
 from lnn_med.evaluation.intervals import NotEstimable
 from lnn_med.evaluation.protocol import Classification, Protocol
@@ -25,6 +25,7 @@ from lnn_med.evaluation.recalibration import recalibration
 from lnn_med.evaluation.resampling import clustered_interval
 from lnn_med.evaluation.results.values import attempt, mean_of, plain
 from lnn_med.evaluation.threshold import decision_curve, threshold_performance
+from lnn_med.evaluation.threshold_curves import average_precision, roc_points
 
 RESAMPLES = 1_000  # of intervals over patients who have several scans
 BINS = 10  # 15 leave most bins empty in a trial of a hundred people

@@ -12,7 +12,7 @@ import numpy as np
 from lnn_med.errors import Code, ConfigError
 from lnn_med.evaluation.comparing import NO_PREDICTION, QC_FAIL, ComparedCase, Comparison
 from lnn_med.evaluation.matching import Matched
-from lnn_med.evaluation.predictions import PredictionSet
+from lnn_med.evaluation.predicted import PredictionSet
 from lnn_med.evaluation.protocol import Protocol
 from lnn_med.evaluation.references import AGE_YEARS, ReferenceSet, number
 from lnn_med.evaluation.results.values import plain

@@ -10,7 +10,7 @@ from typing import Any
 from lnn_med import config
 from lnn_med.evaluation.comparing import ComparedCase, Comparison
 from lnn_med.evaluation.matching import Matched
-from lnn_med.evaluation.predictions import PredictionSet
+from lnn_med.evaluation.predicted import PredictionSet
 from lnn_med.evaluation.protocol import Protocol
 from lnn_med.evaluation.results.installed import installed_bundles
 from lnn_med.io.tabular import patients, read_participants

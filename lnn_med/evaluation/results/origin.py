@@ -13,7 +13,7 @@ from typing import Any
 
 from lnn_med.evaluation.comparing import Comparison
 from lnn_med.evaluation.matching import Matched
-from lnn_med.evaluation.predictions import RUN, PredictionSet, hash_of
+from lnn_med.evaluation.predicted import RUN, PredictionSet, hash_of
 from lnn_med.evaluation.references import ReferenceSet
 
 SHOWN_PACKAGES = (

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from lnn_med.errors import ConfigError
 from lnn_med.evaluation.comparing import compare
 from lnn_med.evaluation.matching import match
-from lnn_med.evaluation.predictions import LabelFile, PredictedCase, PredictionSet
+from lnn_med.evaluation.predicted import LabelFile, PredictedCase, PredictionSet
 from lnn_med.evaluation.protocol import Protocol
 from lnn_med.evaluation.references import read_references
 from lnn_med.evaluation.results.segmentation import segmentation_results
