@@ -51,9 +51,10 @@ class DimseArchive:
         asked = _identifier("STUDY", STUDY_ANSWERS, match)
         return [
             Study(
-                check_uid(_value(answer, "StudyInstanceUID"), "StudyInstanceUID"), _text(answer, "StudyDate")
+                check_uid(single_value(answer, "StudyInstanceUID"), "StudyInstanceUID"),
+                _text(answer, "StudyDate"),
             )
-            for answer in self._find(asked)
+            for answer in self.find(asked)
         ]
 
     def series(self, study: Study, match: Match) -> list[Series]:
@@ -61,14 +62,14 @@ class DimseArchive:
         asked = _identifier("SERIES", SERIES_ANSWERS, {**match, "StudyInstanceUID": study.uid})
         return [
             Series(
-                uid=check_uid(_value(answer, "SeriesInstanceUID"), "SeriesInstanceUID"),
+                uid=check_uid(single_value(answer, "SeriesInstanceUID"), "SeriesInstanceUID"),
                 study_uid=study.uid,
                 modality=_text(answer, "Modality"),
                 description=_text(answer, "SeriesDescription"),
                 date=study.date,
-                images=counted(_value(answer, "NumberOfSeriesRelatedInstances")),
+                images=counted(single_value(answer, "NumberOfSeriesRelatedInstances")),
             )
-            for answer in self._find(asked)
+            for answer in self.find(asked)
         ]
 
     def fetch(self, series: Series, inbox: Inbox) -> int:
@@ -98,10 +99,15 @@ class DimseArchive:
                 if status is None or not (status == 0 or status & 0xF000 == 0xB000):  # B000: a warning
                     raise _refused("store a file", status)
 
-    def _find(self, identifier: Dataset) -> list[Dataset]:
+    def find(self, identifier: Dataset, model: str = FIND) -> list[Dataset]:
+        """The answers to a query, of an archive or of a worklist.
+
+        Raises:
+            InputError: E_NETWORK; E_SIZE for more than `limits.matches`.
+        """
         answers: list[Dataset] = []
-        with self._association([_context(FIND)]) as association:
-            for status, answer in association.send_c_find(identifier, FIND):
+        with self._association([_context(model)]) as association:
+            for status, answer in association.send_c_find(identifier, model):
                 code = _code(status)
                 if code in PENDING and answer is not None:
                     answers.append(answer)
@@ -230,7 +236,7 @@ def _follow(responses: Iterator[tuple[Dataset, Dataset | None]], received: _Rece
         if received.error is not None:
             raise received.error
         if code not in PENDING:
-            if code != 0 and _value(status, "NumberOfFailedSuboperations") and not received.paths:
+            if code != 0 and single_value(status, "NumberOfFailedSuboperations") and not received.paths:
                 raise InputError(Code.FORMAT, "The archive has no image of an accepted kind in a series.")
             break
     if code != 0:
@@ -254,19 +260,20 @@ def _identifier(level: str, answers: Sequence[str], match: Match) -> Dataset:
     return identifier
 
 
-def _value(answer: Dataset, name: str) -> Any:
+def single_value(answer: Dataset, name: str) -> Any:
+    """The one value of an element that a peer sent; None when it is absent, empty or has several."""
     with silent_pydicom():
         found = values(answer, name)
     return found[0] if len(found) == 1 else None
 
 
 def _text(answer: Dataset, name: str) -> str:
-    return listed(_value(answer, name))
+    return listed(single_value(answer, name))
 
 
 def _code(status: Dataset) -> int | None:
     """The status of a response; None when none came in time."""
-    found = _value(status, "Status")
+    found = single_value(status, "Status")
     return found if isinstance(found, int) else None
 
 

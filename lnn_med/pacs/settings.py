@@ -88,6 +88,24 @@ class Listen:
 
 
 @dataclass(frozen=True)
+class Worklist:
+    """A modality worklist over DIMSE: polling then fetches the scheduled studies, and no others."""
+
+    host: str
+    port: int = 104
+    ae_title: str = "ANY-SCP"
+    station_ae_title: str | None = None  # steps of this station only
+    tls: Tls | None = None
+
+    def __post_init__(self) -> None:
+        check_ae_title("worklist.ae_title", self.ae_title)
+        if self.station_ae_title is not None:
+            check_ae_title("worklist.station_ae_title", self.station_ae_title)
+        if not 0 < self.port <= 65535:
+            raise ConfigError(f"worklist.port is {self.port}; 1 to 65535 is possible.")
+
+
+@dataclass(frozen=True)
 class Watching:
     """When a study is complete, how often to look, and how long received files stay."""
 
@@ -119,6 +137,7 @@ class PacsConfig:
     limits: Limits = field(default_factory=Limits)
     listen: Listen | None = None
     watch: Watching = field(default_factory=Watching)
+    worklist: Worklist | None = None
 
     def __post_init__(self) -> None:
         if (self.url is None) == (self.host is None):

@@ -91,7 +91,7 @@ class Watch:
 
     def fetch_complete(self) -> None:
         """Fetch each MR study whose listing has not changed for the quiet time and was not fetched before."""
-        for study in self.archive.studies(self._window()):
+        for study in self._studies():
             series = series_of(self.archive, study, {"Modality": MODALITY})
             if not series:
                 continue
@@ -122,9 +122,20 @@ class Watch:
                 removed = True
         return removed
 
-    def _window(self) -> dict[str, str]:
+    def _studies(self) -> list[Study]:
+        """Recent MR studies of the archive; with a worklist, those that were scheduled."""
         first = date.today() - timedelta(days=self.config.watch.days)
-        return {"StudyDate": f"{first:%Y%m%d}-{date.today():%Y%m%d}", "ModalitiesInStudy": MODALITY}
+        dates = f"{first:%Y%m%d}-{date.today():%Y%m%d}"
+        if self.config.worklist is None:
+            return self.archive.studies({"StudyDate": dates, "ModalitiesInStudy": MODALITY})
+        from lnn_med.pacs.worklist import scheduled
+
+        return [
+            study
+            for uid in scheduled(self.config, dates, MODALITY)
+            for study in self.archive.studies({"StudyInstanceUID": uid})
+            if study.uid == uid
+        ]
 
     def _fetch(self, study: Study, series: list[Series], listing: str) -> None:
         """Receive a study beside the incoming ones and move it there when it is whole."""
