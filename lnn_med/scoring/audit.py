@@ -1,9 +1,7 @@
 """The audit log: who did what to which object and when, as a chain of hashes that shows later changes.
 
-One JSON line an event, only ever appended. `hash` covers the line and `prev_hash`, the hash of the line
-before, so that a line that was edited, removed or inserted breaks the chain at its place. The file of the
-head holds number and hash of the last line, so that lines cut off the end are missed, too. Part 11-like:
-whoever may write both files can write a new chain, so keep the hash that `verify` prints somewhere else.
+One JSON line an event, only ever appended, and beside it the head: number and hash of the last line. Part
+11-like: whoever may write both files can write a new chain, so keep the hash that `verify` prints elsewhere.
 """
 
 from __future__ import annotations
@@ -14,19 +12,18 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from lnn_med.errors import Code, InputError
 from lnn_med.io.files import write_whole
+from lnn_med.scoring.audit_chain import GENESIS, RECOVERED, Line, Verdict, parse, walk
 from lnn_med.scoring.models import package_version
 
 AUDIT_FILE, HEAD_FILE = "audit.jsonl", "audit.head.json"
-GENESIS = "0" * 64  # what the first line has as the hash of its predecessor
 ACTOR_VARIABLE = "LNN_MED_ACTOR"
-RECOVERED = "recover torn line"  # the event that vouches for a line that a stopped machine left unfinished
 TAIL_BYTES = 1 << 16  # lines are shorter
 
 
@@ -39,42 +36,6 @@ class Event:
     before_hash: str | None = None
     after_hash: str | None = None
     reason: str = ""
-
-
-@dataclass(frozen=True)
-class Line:
-    """An event as it stands in the log."""
-
-    seq: int
-    ts_utc: str
-    actor: str
-    action: str
-    object: str
-    before_hash: str | None
-    after_hash: str | None
-    reason: str
-    software_version: str
-    prev_hash: str
-    hash: str = ""
-
-    def digest(self) -> str:
-        """The hash that the line must have."""
-        content = {name: value for name, value in asdict(self).items() if name != "hash"}
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """Whether a chain is whole; if not, the first line that breaks it, counted from 1, and how.
-
-    `head` is the hash of the last line of a whole chain: written down elsewhere, it proves the log later.
-    """
-
-    intact: bool
-    lines: int
-    broken_line: int | None = None
-    problem: str | None = None
-    head: str | None = None
 
 
 def record(folder: Path, *events: Event) -> Line:
@@ -109,7 +70,7 @@ def verify(folder: Path) -> Verdict:
         raise InputError(Code.NOTFOUND, f"The folder holds no audit log ({AUDIT_FILE}).")
     with _locked(folder, must_write=False):
         raw, head = path.read_bytes(), _read_head(folder)
-    return _walk(raw, head)
+    return walk(raw, head)
 
 
 def actor() -> str:
@@ -171,69 +132,10 @@ def _tail(path: Path) -> tuple[Line | None, bytes, bool]:
         file.seek(max(0, size - TAIL_BYTES))
         pieces = file.read().split(b"\n")
     unended = bool(pieces[-1])
-    whole = _parse(pieces[-1])
+    whole = parse(pieces[-1])
     torn = b"" if whole and whole.hash == whole.digest() else pieces.pop()
-    lines = [line for piece in pieces if (line := _parse(piece)) is not None]
+    lines = [line for piece in pieces if (line := parse(piece)) is not None]
     return (lines[-1] if lines else None), torn, unended
-
-
-def _walk(raw: bytes, head: dict[str, Any] | None) -> Verdict:
-    pieces = raw.split(b"\n")
-    torn = pieces.pop()
-    seq, previous, last = 0, GENESIS, 0
-    for number, piece in enumerate(pieces, start=1):
-        line = _parse(piece)
-        if line is None:
-            following = _parse(pieces[number]) if number < len(pieces) else None
-            if following and _vouches(following, piece):
-                continue
-            return Verdict(False, len(pieces), number, "it is no line of an audit log (edited or torn)")
-        problem = _problem(line, seq, previous)
-        if problem:
-            return Verdict(False, len(pieces), number, problem)
-        seq, previous, last = line.seq, line.hash, number
-    if torn:
-        return Verdict(False, len(pieces) + 1, len(pieces) + 1, "it has no end (truncated)")
-    if head is None:
-        return Verdict(False, last, last, f"{HEAD_FILE} is missing or unreadable, so lines may be cut off")
-    # A stop between the two writes leaves the head one call behind; it is then somewhere in the chain.
-    if head["seq"] > seq or not _contains(pieces, head):
-        cut = f"line {head['seq']} was the last one, by {HEAD_FILE} (removed at the end)"
-        return Verdict(False, last, last + 1, cut)
-    return Verdict(True, last, head=previous)
-
-
-def _problem(line: Line, seq: int, previous: str) -> str | None:
-    """How a line breaks the chain, or None."""
-    if line.hash != line.digest():
-        return "its content does not match its hash (edited)"
-    if line.seq > seq + 1:
-        return f"its number is {line.seq} and follows {seq} (lines before it were removed)"
-    if line.seq <= seq:
-        return f"its number is {line.seq} and follows {seq} (inserted or repeated)"
-    if line.prev_hash != previous:
-        return "it does not carry the hash of the line before it (that one was replaced or inserted)"
-    return None
-
-
-def _vouches(line: Line, piece: bytes) -> bool:
-    return line.action == RECOVERED and line.before_hash == hashlib.sha256(piece).hexdigest()
-
-
-def _contains(pieces: list[bytes], head: dict[str, Any]) -> bool:
-    lines = (_parse(piece) for piece in reversed(pieces))
-    return any(line is not None and (line.seq, line.hash) == (head["seq"], head["hash"]) for line in lines)
-
-
-def _parse(piece: bytes) -> Line | None:
-    try:
-        values = json.loads(piece)
-        line = Line(**values) if isinstance(values, dict) else None
-    except (ValueError, TypeError):
-        return None
-    if line is None or type(line.seq) is not int:
-        return None
-    return line if all(isinstance(getattr(line, name), str) for name in _TEXTS) else None
 
 
 def _read_head(folder: Path) -> dict[str, Any] | None:
@@ -261,6 +163,3 @@ def _locked(folder: Path, must_write: bool = True) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
-
-
-_TEXTS = tuple(field.name for field in fields(Line) if field.name not in ("seq", "before_hash", "after_hash"))

@@ -12,7 +12,8 @@ import pytest
 
 from lnn_med.errors import Code, InputError
 from lnn_med.scoring import audit
-from lnn_med.scoring.audit import AUDIT_FILE, GENESIS, HEAD_FILE, RECOVERED, Event, object_of, record, verify
+from lnn_med.scoring.audit import AUDIT_FILE, HEAD_FILE, Event, object_of, record, verify
+from lnn_med.scoring.audit_chain import GENESIS, RECOVERED, Line
 from lnn_med.scoring.runner import score
 from tests.scoring.fakes import FakeModels, write_head
 
@@ -32,7 +33,7 @@ def lines(folder: Path) -> list[bytes]:
 def rehashed(line: bytes, **changes: object) -> bytes:
     """A line that was changed by somebody who knows how the hash is made."""
     values = json.loads(line) | changes
-    return (json.dumps(values | {"hash": audit.Line(**values).digest()}) + "\n").encode()
+    return (json.dumps(values | {"hash": Line(**values).digest()}) + "\n").encode()
 
 
 def test_lines_form_a_chain(log: Path) -> None:
