@@ -1,57 +1,38 @@
-"""Audit log: one JSON line for each event, each carrying the hash of the line before. No patient data."""
+"""The viewer's audit log: the package's chain of hashes, with the name of whoever is signed in."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-import threading
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from lnn_med.scoring.models import package_version
+from lnn_med.scoring.audit import Event, record
 
-FIRST_HASH = "0" * 64
+
+@dataclass(frozen=True)
+class SignedEvent(Event):
+    """An event of a user of the viewer, who is not the user of the system."""
+
+    actor: str = ""
 
 
 class AuditLog:
-    """Append-only: who did what to which object, when and why."""
+    """Who did what to which object, when and why, in one folder; `lnn-med audit verify FOLDER` checks it."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._lock = threading.Lock()
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
 
-    def write(self, actor: str, action: str, obj: str, reason: str = "", **hashes: str | None) -> None:
-        """Append one event; `obj` is a hash or series UID, `reason` a short word and never free text."""
-        with self._lock:
-            last = self._last()
-            entry: dict[str, Any] = {
-                "seq": last["seq"] + 1 if last else 1,
-                "ts_utc": datetime.now(UTC).isoformat(timespec="milliseconds"),
-                "actor": actor,
-                "action": action,
-                "object": obj,
-                "before_hash": hashes.get("before"),
-                "after_hash": hashes.get("after"),
-                "reason": reason,
-                "software_version": package_version(),
-                "prev_hash": last["hash"] if last else FIRST_HASH,
-            }
-            entry["hash"] = hash_of(entry)
-            with open(self.path, "a", encoding="utf-8") as file:
-                file.write(json.dumps(entry, ensure_ascii=False) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
+    def write(
+        self,
+        actor: str,
+        action: str,
+        obj: str,
+        reason: str = "",
+        before: str | None = None,
+        after: str | None = None,
+    ) -> None:
+        """Append one event; `obj` names a scan by its hash, `reason` is a short word and never free text.
 
-    def _last(self) -> dict[str, Any] | None:
-        if not self.path.is_file():
-            return None
-        lines = self.path.read_text(encoding="utf-8").splitlines()
-        return json.loads(lines[-1]) if lines else None
-
-
-def hash_of(entry: dict[str, Any]) -> str:
-    """SHA-256 over the entry without its own hash, keys sorted."""
-    content = {name: value for name, value in entry.items() if name != "hash"}
-    return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+        Raises:
+            InputError: E_STORAGE when the log cannot be written.
+        """
+        record(self.folder, SignedEvent(action, obj, before, after, reason, actor))

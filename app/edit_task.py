@@ -1,4 +1,4 @@
-"""What a worker process does with a reader's edit: maps, volumes and record beside the model's own files."""
+"""What a worker process does with a reader's edit: maps, volumes, record and page beside the model's own."""
 
 from __future__ import annotations
 
@@ -11,18 +11,24 @@ from typing import Any
 
 import numpy as np
 
-from app.work import Predict, Report
+from app.work import Predict, Report, can_write_pages
 
 WRITING = "Writing the edited labels"
-VOLUMES_EDITED, RESULT_EDITED = "volumes_edited.csv", "result_edited.json"
+VOLUMES_EDITED, RESULT_EDITED, PAGE_EDITED = (
+    "volumes_edited.csv",
+    "result_edited.json",
+    "volumetry_edited.pdf",
+)
 
 
 @dataclass(frozen=True)
 class StoreEdit:
-    """Write the edited maps in the scan's own grid, and the numbers that follow from them."""
+    """Write the edited maps in the scan's own grid, and the numbers and the page that follow from them."""
 
     out: str  # folder of the result, which is not touched
     folder: str  # of the case
+    view: str  # folder of the case's images
+    facts: Mapping[str, Any]  # age and sex, for the page
     fields: Mapping[str, Any]  # user, time, reason: what the answer carries on
 
     def run(self, predict: Predict | None, report: Report) -> dict[str, Any]:
@@ -37,21 +43,38 @@ class StoreEdit:
         report(WRITING)
         out, folder = Path(self.out), Path(self.folder)
         tables = json.loads((out / LABELS).read_bytes())
-        maps, voxels, hashes, voxel_mm3 = {}, {}, {}, 0.0
-        for name in pending(folder):
-            file = EDITABLE[name]
-            before = _map(out / file)
-            after = before.with_data(_edited(before, folder, name, tables[file]))
+        maps = {file: _map(out / file) for file in EDITABLE.values() if (out / file).is_file()}
+        edits, voxels, hashes = {}, {}, {}
+        waiting = pending(folder)
+        for name, file in EDITABLE.items():
+            if name not in waiting:
+                (folder / edited_name(file)).unlink(missing_ok=True)  # of an edit that was taken back
+                continue
+            before = maps[file]
+            maps[file] = after = before.with_data(_edited(before, folder, name, tables[file]))
             write_nifti(after, folder / edited_name(file), intent="label")
-            maps[file], voxel_mm3 = (before.data, after.data), before.voxel_mm3
+            edits[file] = (before.data, after.data)
             voxels[file] = int((before.data != after.data).sum())
             hashes[file] = _sha256(out / file)
             hashes[edited_name(file)] = _sha256(folder / edited_name(file))
         record = json.loads((out / RESULT).read_bytes())
-        edited = edited_record(record, tables, maps, _map(out / DEPTH).data, voxel_mm3)
+        depth = _map(out / DEPTH)
+        edited = edited_record(record, tables, edits, depth.data, depth.voxel_mm3)
         write_json(folder / RESULT_EDITED, edited)
         write_csv(folder / VOLUMES_EDITED, volume_rows(edited), VOLUME_COLUMNS)
+        if can_write_pages():
+            self._write_page(edited, maps, tables)
         return {**self.fields, "edit": {"changed_voxels": voxels, "sha256": hashes}}
+
+    def _write_page(
+        self, edited: Mapping[str, Any], maps: Mapping[str, Any], tables: Mapping[str, Mapping[str, str]]
+    ) -> None:
+        from app.edit_picture import edit_picture
+        from lnn_med.io.volumetry_pdf import Edited, write_page
+
+        picture = edit_picture(edited, Path(self.view), maps, tables)
+        edit = Edited(self.fields["user"], self.fields["ts_utc"], edited, picture)
+        write_page(Path(self.out), self.facts, Path(self.folder) / PAGE_EDITED, edit)
 
 
 def _map(path: Path) -> Any:

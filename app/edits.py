@@ -27,6 +27,7 @@ EDITABLE = {"segmentation": SEGMENTATION, "hippocampus": HIPPOCAMPUS}  # name in
 FOLDER = "edit"  # of a case; messages that were not stored yet
 BYTES = 5  # of one voxel: offset and label
 EDITED = "W_EDITED"
+OF_MODEL = ("interval_mm3", "coverage", "percentile")  # hold for the network's volumes alone
 
 Changes = tuple[NDArray[np.int64], NDArray[np.uint8]]
 
@@ -93,8 +94,8 @@ def edited_record(
 ) -> dict[str, Any]:
     """The record of a result after an edit.
 
-    Structures whose voxels changed get new volumes and depths, and no interval: that was calibrated for the
-    network's volumes. All other numbers stay; after a FAIL there are none.
+    Structures whose voxels changed get new volumes and depths, and neither interval nor percentile: those
+    were made for the network's volumes. All other numbers stay; after a FAIL there are none.
 
     Args:
         record: of the model's result.
@@ -121,8 +122,11 @@ def edited_record(
     known = {name: _rounded(value, name) for name, value in derived.items()}
     return {
         **record,
-        "structures": [one | changed.get(one["name"], {}) for one in record["structures"]],
-        "derived": {name: known.get(name, value) for name, value in record["derived"].items()},
+        "structures": [_after(one, changed.get(one["name"])) for one in record["structures"]],
+        "derived": {
+            name: None if changed and name.endswith("_percentile") else known.get(name, value)
+            for name, value in record["derived"].items()
+        },
         "warnings": [*record["warnings"], _mark(len(changed))],
     }
 
@@ -135,10 +139,14 @@ def _mark(count: int) -> dict[str, str]:
 def _structure(volume_mm3: float, mean_depth: float | None) -> dict[str, Any]:
     return {
         "volume_mm3": round(volume_mm3, MM3_DIGITS),
-        "interval_mm3": None,
-        "coverage": None,
         "mean_depth": None if mean_depth is None else round(mean_depth, DEPTH_DIGITS),
     }
+
+
+def _after(structure: Mapping[str, Any], changed: Mapping[str, Any] | None) -> dict[str, Any]:
+    if changed is None:
+        return dict(structure)
+    return {name: changed.get(name, None if name in OF_MODEL else old) for name, old in structure.items()}
 
 
 def _derived(volumes: Mapping[str, float]) -> dict[str, float | None]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from app.audit import AuditLog
 from app.auth import Access
 from app.jobs import Jobs
+from app.readings import Readings
 from app.settings import Settings
 from app.store import Store, owner_of
 
@@ -25,6 +26,7 @@ class Hub:
     jobs: Jobs
     audit: AuditLog
     access: Access
+    readings: Readings | None = None  # None: verdicts go with the session
 
     def owner(self, cookies: Mapping[str, str], headers: Mapping[str, str]) -> str | None:
         """Who asks, by the session's cookie and the proxy's user; None without a cookie."""
@@ -43,8 +45,9 @@ def open_hub(settings: Settings) -> Hub:
     global _current
     store = Store(settings.data, settings.keep_seconds)
     jobs = Jobs(settings.models, settings.workers, settings.waiting, settings.waiting_of_one)
-    audit = AuditLog(settings.audit or store.root / "audit.jsonl")
-    _current = Hub(settings, store, jobs, audit, Access.read(settings.access))
+    audit = AuditLog(settings.readings or store.root)
+    readings = Readings(settings.readings) if settings.readings else None
+    _current = Hub(settings, store, jobs, audit, Access.read(settings.access), readings)
     return _current
 
 

@@ -12,10 +12,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from app.edit_task import RESULT_EDITED, VOLUMES_EDITED
-from app.edits import BYTES, EDITABLE, FOLDER, edited_name, keep
+from app.edits import BYTES, EDITABLE, FOLDER, keep
 from app.hub import Hub
 from app.images import META
+from app.readings import EDITED, READER_FILE
 from app.store import Case
 from lnn_med.errors import Code
 from lnn_med.io.result_files import OWNED
@@ -31,8 +31,6 @@ PRIVATE = {
     "Cache-Control": "no-store",
     "Content-Encoding": "identity",
 }  # raw: packing costs more than sending
-READER_FILE = "reader.json"
-EDITED = (*(edited_name(file) for file in EDITABLE.values()), VOLUMES_EDITED, RESULT_EDITED)
 OF_CASE = (PAGE, READER_FILE, *EDITED)  # the others lie in the folder of the result
 DOWNLOADS = (*OWNED, *OF_CASE)
 

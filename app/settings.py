@@ -35,7 +35,7 @@ class Settings:
     upload_total_bytes: int = 4 << 30
     keep_seconds: float = 3600.0  # without a look at it, a case is deleted
     user_header: str = "X-Forwarded-User"  # proxy: set by the proxy, which must strip it from outside
-    audit: Path | None = None  # audit log that stays; None: it is deleted with the session data
+    readings: Path | None = None  # verdicts, edits and audit log stay here; None: they go with the session
     data: Path | None = None  # folder for uploads and results; None: a private temporary one
 
     def __post_init__(self) -> None:

@@ -6,6 +6,7 @@ import json
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -207,12 +208,15 @@ def _unpacked(archive: Path) -> Path:
 
 def _write_page(out: str, view: str, facts: Mapping[str, Any]) -> None:
     """The page as PDF beside the images, where typst is installed."""
-    from importlib.util import find_spec
-
-    if find_spec("typst") is not None:
+    if can_write_pages():
         from lnn_med.io.volumetry_pdf import PAGE, write_page
 
         write_page(Path(out), facts, Path(view).parent / PAGE)
+
+
+def can_write_pages() -> bool:
+    """Whether typst, which makes the PDF, is installed."""
+    return find_spec("typst") is not None
 
 
 def _facts(volume: Volume) -> dict[str, Any]:

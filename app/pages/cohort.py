@@ -11,7 +11,7 @@ from app.hub import hub
 from app.jobs import HEAVY, BusyError
 from app.parts import html
 from app.parts.runs import Run, files_of, numeric_columns, plain, runs_of
-from app.parts.session import look_at, owner, person
+from app.parts.session import look_at, opened, owner, person
 from app.parts.ticker import run_again_soon
 from app.work import Open
 from lnn_med.evaluation.outliers import histogram, outliers
@@ -107,8 +107,8 @@ def _open(run: Run, name: str) -> None:
     )
 
     def keep(answer: dict[str, Any]) -> None:
+        opened(server, case, user, "opened")
         case.facts, case.result = answer, True
-        server.audit.write(user.name, "opened", case.token[:12])
 
     try:
         case.job = server.jobs.submit(me, HEAVY, task, keep).token

@@ -11,15 +11,20 @@ from app.bundles import calibration_of
 from app.hub import hub
 from app.images import META
 from app.parts import html, reader, sections, volumes
+from app.parts.change import change_tables
 from app.parts.downloads import downloads
 from app.parts.reliability import calibration_panel
 from app.parts.session import current_case, look_at, owner, person
+from app.readings import EDIT, verdict_of
 from app.render_component import render
 from app.store import Case
 from app.viewer_component import viewer
 from lnn_med.io.result_files import RESULT
 
 server, me, user = hub(), owner(), person()
+EDITED_BY_READER = (
+    "<b>Edited by reader:</b> the volumes after the edit stand under “Reader”; those here are the model's."
+)
 
 
 def main() -> None:
@@ -41,7 +46,7 @@ def main() -> None:
     second = _second(case)
     numbers, images = (st.container(), st.container()) if second else st.columns([5, 7], gap="medium")
     with numbers:
-        _numbers(record, failed)
+        _numbers(case, record, second)
     with images:
         _images(case, second, {} if failed else volumes.in_few_words(record))
     _below(case, record, meta, failed)
@@ -61,7 +66,7 @@ def _switcher(case: Case) -> None:
         st.rerun()
     rest = ["", *(token for token in tokens if token != case.token)]
     right.selectbox(
-        "Beside it, at the same place",
+        "Earlier scan, shown beside it at the same place",
         rest,
         key="second",
         format_func=lambda token: names.get(token, "nothing"),
@@ -87,14 +92,24 @@ def _planes(case: Case, second: Case | None, structures: dict[str, str]) -> None
     if second is None:
         viewer(case.token, key, structures, editable=True)
     else:
-        viewer(case.token, key, structures, second.token, (case.name, second.name), editable=True)
+        titles = (f"Now: {case.name}", f"Earlier: {second.name}")
+        viewer(case.token, key, structures, second.token, titles, editable=True)
 
 
-def _numbers(record: dict[str, Any], failed: bool) -> None:
-    if failed:
+def _numbers(case: Case, record: dict[str, Any], earlier: Case | None) -> None:
+    if record["qc"]["status"] == "fail":
         html.show("<p>The quality check failed, so no volume, interval or probability is shown.</p>")
         return
-    html.show(volumes.first_table(record) + volumes.asymmetry_table(record) + volumes.other_facts(record))
+    if (verdict_of(case) or {}).get("decision") == EDIT:
+        html.show(f"<p>{EDITED_BY_READER}</p>")
+    html.show(volumes.first_table(record))
+    if earlier is not None:
+        shown, others = change_tables(record, json.loads((earlier.out / RESULT).read_bytes()))
+        html.show(shown)
+        if others:
+            with st.expander("Change of the other structures", icon=":material/list:"):
+                html.show(others)
+    html.show(volumes.asymmetry_table(record) + volumes.other_facts(record, earlier is not None))
 
 
 def _below(case: Case, record: dict[str, Any], meta: dict[str, Any], failed: bool) -> None:
@@ -112,11 +127,11 @@ def _below(case: Case, record: dict[str, Any], meta: dict[str, Any], failed: boo
         left, right = st.columns(2, gap="large")
     with right:
         st.subheader("Reader", anchor=False)
-        reader.section(server, case, user)
+        reader.section(server, case, user, record)
     st.subheader("Calibration", anchor=False)
     _calibration(record, meta)
     st.subheader("Downloads", anchor=False)
-    downloads(case)
+    downloads(case, edited=(verdict_of(case) or {}).get("decision") == EDIT)
     one, two = st.columns(2, gap="large")
     with one:
         st.subheader("Limits", anchor=False)

@@ -9,7 +9,7 @@ import streamlit as st
 from app.hub import hub
 from app.jobs import HEAVY, LIGHT, BusyError
 from app.parts import html, scan_list
-from app.parts.session import look_at, owner, person
+from app.parts.session import look_at, opened, owner, person
 from app.parts.ticker import run_again_soon
 from app.store import Case
 from app.upload_component import upload
@@ -173,8 +173,8 @@ def _submit(case: Case, row: dict[str, Any], clinical: dict[str, float | str]) -
     task = Measure(str(case.facts["scan"]), str(case.out), str(case.view), uid, clinical)
 
     def keep(answer: dict[str, Any]) -> None:
+        opened(server, case, user, "measured")
         case.facts, case.result = answer, True
-        server.audit.write(user.name, "measured", case.token[:12])
 
     try:
         case.job = server.jobs.submit(me, HEAVY, task, keep).token

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from app.edit_task import RESULT_EDITED, VOLUMES_EDITED
+from app.edit_task import PAGE_EDITED, RESULT_EDITED, VOLUMES_EDITED
 from app.edits import EDITABLE, edited_name
 from app.parts import html
-from app.routes import BASE, DOWNLOADS, OF_CASE, READER_FILE
+from app.readings import EDITED, READER_FILE
+from app.routes import BASE, DOWNLOADS, OF_CASE
 from app.store import Case
 from lnn_med.io.volumetry_pdf import PAGE
 
@@ -22,6 +23,7 @@ WORDS = {
     "segmentation.dcm": "DICOM SEG",
     "measurements.dcm": "DICOM SR",
     PAGE: "page (PDF)",
+    PAGE_EDITED: "page (PDF), edited by reader",
     READER_FILE: "reader's verdict (JSON)",
     **{edited_name(file): f"edited {name} (NIfTI)" for name, file in EDITABLE.items()},
     VOLUMES_EDITED: "volumes after the edit (CSV)",
@@ -29,10 +31,11 @@ WORDS = {
 }
 
 
-def downloads(case: Case) -> None:
-    """One link for each file that there is."""
+def downloads(case: Case, edited: bool) -> None:
+    """One link for each file that there is; with an accepted edit its page stands for the model's."""
     links = []
-    for name in DOWNLOADS:
+    hidden = (PAGE,) if edited and (case.folder / PAGE_EDITED).is_file() else () if edited else EDITED
+    for name in (one for one in DOWNLOADS if one not in hidden):
         folder = case.folder if name in OF_CASE else case.out
         if (folder / name).is_file():
             address = f"{BASE}/file/{case.token}/{name}"

@@ -54,6 +54,11 @@ def text(value: Any) -> str:
     return escape(str(value))
 
 
+def markdown(value: str) -> str:
+    """Text without anything that markdown would take for itself."""
+    return "".join(letter if letter.isalnum() or letter in " .-" else f"\\{letter}" for letter in value)
+
+
 def table(caption: str, head: Sequence[str], rows: Sequence[Sequence[str]], words: Sequence[int] = ()) -> str:
     """A table; cells are HTML already, the first of a row is its heading. `words`: columns of text."""
     kind = [' class="words"' if column in words else "" for column in range(len(head))]

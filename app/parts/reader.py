@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import streamlit as st
@@ -19,33 +16,43 @@ from app.jobs import HEAVY, BusyError
 from app.parts import html
 from app.parts.ticker import run_again_soon
 from app.parts.volumes import edit_table
-from app.routes import READER_FILE
+from app.readings import (
+    ACCEPT,
+    EDIT,
+    READER_FILE,
+    REJECT,
+    Reading,
+    judged,
+    label_hashes,
+    sha256_of,
+    verdict_of,
+)
 from app.store import Case
-from lnn_med.io.result_files import RESULT
+from app.work import describe
+from lnn_med.errors import InputError
 from lnn_med.io.tabular import write_json
+from lnn_med.scoring.audit import object_of
 
-ACCEPT, EDIT, REJECT = "accept", "edit", "reject"
 WORDS = {ACCEPT: "Accept the result", EDIT: "Accept with my edit", REJECT: "Reject the result"}
 DONE = {ACCEPT: "Accepted", EDIT: "Accepted with edited labels", REJECT: "Rejected"}
 MAX_REASON = 1000
+SESSION_ONLY = (
+    "Verdicts go with this session. Started with <code>--readings FOLDER</code>, the viewer keeps them and "
+    "lists them when the same scan is opened again."
+)
 
 
-def verdict_of(case: Case) -> dict[str, Any] | None:
-    """The last stored verdict, or None."""
-    path = case.folder / READER_FILE
-    return json.loads(path.read_bytes()) if path.is_file() else None
-
-
-def section(server: Hub, case: Case, user: Person) -> None:
-    """Show the verdict and let the reader give one."""
+def section(server: Hub, case: Case, user: Person, record: Mapping[str, Any]) -> None:
+    """Show what was said about the scan, and let the reader give a verdict; `record` is the model's."""
     before = verdict_of(case)
     if before:
-        st.success(f"{DONE[before['decision']]} by {before['user']} at {before['ts_utc']}.")
+        st.success(f"{DONE[before['decision']]} by {html.markdown(before['user'])} at {before['ts_utc']}.")
     if before and before["decision"] == EDIT:
-        original, edited = (
-            json.loads(path.read_bytes()) for path in (case.out / RESULT, case.folder / RESULT_EDITED)
-        )
-        html.show(edit_table(original, edited))
+        html.show(edit_table(record, json.loads((case.folder / RESULT_EDITED).read_bytes())))
+    if server.readings is None:
+        html.show(f'<p class="quiet">{SESSION_ONLY}</p>')
+    elif found := server.readings.of(record["input"]["sha256"], user):
+        html.show(_history(found, label_hashes(case)))
     if "storing" in st.session_state:
         _wait(server, case)
     edits = pending(case.folder)
@@ -60,7 +67,19 @@ def section(server: Hub, case: Case, user: Person) -> None:
                 st.error("Say why the result is rejected.")
             else:
                 _store(server, case, user, decision, reason.strip())
-                st.rerun()
+
+
+def _history(found: list[Reading], labels: Mapping[str, Any]) -> str:
+    """All verdicts on this scan, newest first, each with the labels that it was about."""
+    cells = []
+    for one in (reading.entry for reading in found):
+        models = ", ".join(f"{model['bundle']} {model['version']}" for model in one["model"])
+        about = "as shown" if one["labels_sha256"] == labels else f"others ({models})"
+        voxels = sum(one.get("edit", {}).get("changed_voxels", {}).values())
+        verdict = DONE[one["decision"]] + (f", {voxels} voxels" if voxels else "")
+        cells.append(tuple(map(html.text, (one["ts_utc"], one["user"], verdict, one["reason"], about))))
+    head = ("Time (UTC)", "Reader", "Verdict", "Reason", "Labels")
+    return html.table("Verdicts on this scan", head, cells, words=(1, 2, 3, 4))
 
 
 def _hint(edits: Mapping[str, int]) -> str:
@@ -70,32 +89,34 @@ def _hint(edits: Mapping[str, int]) -> str:
 
 
 def _store(server: Hub, case: Case, user: Person, decision: str, reason: str) -> None:
-    entry = {
-        "decision": decision,
-        "reason": reason,
-        "user": user.name,
-        "ts_utc": datetime.now(UTC).isoformat(timespec="seconds"),
-        "result_sha256": _sha256(case.out / RESULT),
-    }
+    entry = judged(case, user, decision, reason)
     if decision != EDIT:
-        _keep(server, case, entry)
+        try:
+            _keep(server, case, entry)
+        except InputError as error:
+            html.problem(describe(error))
+        else:
+            st.rerun()
         return
-    task = StoreEdit(str(case.out), str(case.folder), entry)
+    task = StoreEdit(str(case.out), str(case.folder), str(case.view), case.facts, entry)
     try:
         job = server.jobs.submit(case.owner, HEAVY, task, lambda answer: _keep(server, case, answer))
     except BusyError as error:
         st.warning(str(error))
         return
     st.session_state["storing"] = job.token
+    st.rerun()
 
 
 def _keep(server: Hub, case: Case, entry: Mapping[str, Any]) -> None:
-    """Write the verdict and its line in the audit log."""
+    """Write the verdict, where it stays and for this session, and its line in the audit log."""
     path = case.folder / READER_FILE
-    before = _sha256(path)
+    before = sha256_of(path)
+    if server.readings is not None:
+        server.readings.keep(case, entry)
     write_json(path, entry)
-    action = f"verdict: {entry['decision']}"
-    server.audit.write(entry["user"], action, str(entry["result_sha256"]), before=before, after=_sha256(path))
+    scan = object_of("scan", entry["scan_sha256"])
+    server.audit.write(entry["user"], f"verdict: {entry['decision']}", scan, "", before, sha256_of(path))
 
 
 def _wait(server: Hub, case: Case) -> None:
@@ -110,7 +131,3 @@ def _wait(server: Hub, case: Case) -> None:
         html.problem(job.error)
     else:
         st.rerun()
-
-
-def _sha256(path: Path) -> str | None:
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None

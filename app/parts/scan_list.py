@@ -29,7 +29,7 @@ def section(server: Hub, me: str) -> bool:
 def _one(server: Hub, case: Case, job: Job | None) -> bool:
     """One scan; whether it was shown as not done yet."""
     name, action = st.columns([3, 2], vertical_alignment="center")
-    name.markdown(f"**{_plain(case.name)}**")
+    name.markdown(f"**{html.markdown(case.name)}**")
     if case.result:
         if action.button("Show result", key=f"show-{case.token}", width="stretch"):
             look_at(case)
@@ -65,8 +65,3 @@ def _progress(server: Hub, job: Job) -> None:
     more = "" if left is None else f", about {max(1, round(left))} s left"
     if job.state == RUNNING:
         st.progress(share, text=f"{job.stage}{more}")
-
-
-def _plain(name: str) -> str:
-    """A name without anything that markdown would take for itself."""
-    return "".join(letter if letter.isalnum() or letter in " .-" else f"\\{letter}" for letter in name)

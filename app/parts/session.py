@@ -5,8 +5,10 @@ from __future__ import annotations
 import streamlit as st
 
 from app.auth import LOCAL, Person
-from app.hub import hub
+from app.hub import Hub, hub
+from app.readings import scan_sha256
 from app.store import Case
+from lnn_med.scoring.audit import object_of
 
 
 def owner() -> str:
@@ -55,3 +57,10 @@ def current_case() -> Case | None:
 def look_at(case: Case) -> None:
     """Make this the case that pages show."""
     st.session_state["case"] = case.token
+
+
+def opened(server: Hub, case: Case, user: Person, action: str) -> None:
+    """Note that a case has got its result, and give it what was said about the scan before."""
+    server.audit.write(user.name, action, object_of("scan", scan_sha256(case)))
+    if server.readings is not None:
+        server.readings.take_up(case, user)

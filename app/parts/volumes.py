@@ -12,6 +12,7 @@ from lnn_med.io.volumetry import (
     Cell,
     Row,
     asymmetries,
+    edited_volumes,
     first_rows,
     in_words,
     interval_text,
@@ -63,12 +64,8 @@ def every_table(record: Mapping[str, Any]) -> str:
 def edit_table(original: Mapping[str, Any], edited: Mapping[str, Any]) -> str:
     """Structures whose volume a reader's edit changed, before and after."""
     cells = []
-    for before, after in zip(original["structures"], edited["structures"], strict=True):
-        if before["volume_mm3"] != after["volume_mm3"]:
-            side = {"L": ", left", "R": ", right"}.get(before["side"], "")
-            numbers = (mm3_text(one["volume_mm3"]) for one in (before, after))
-            name = html.text(in_words(before["name"]) + side)
-            cells.append((name, *numbers, html.text(before["bundle"])))
+    for name, before, after, bundle in edited_volumes(original, edited):
+        cells.append((html.text(name), mm3_text(before), mm3_text(after), html.text(bundle)))
     head = ("Structure", "Model", "After the edit", "Bundle")
     return html.table("Edited volumes, mm³", head, cells, words=(3,)) if cells else ""
 
@@ -85,7 +82,7 @@ def asymmetry_table(record: Mapping[str, Any]) -> str:
     return html.table(caption, ("Structure", "Value", "In words"), cells, words=(2,))
 
 
-def other_facts(record: Mapping[str, Any]) -> str:
+def other_facts(record: Mapping[str, Any], earlier: bool = False) -> str:
     """ICV and its method, percentile, change: what there is, and what there is not."""
     derived = record["derived"]
     rows = []
@@ -109,7 +106,8 @@ def other_facts(record: Mapping[str, Any]) -> str:
     rows.append(("ICV-adjusted volume", NO_VALUE, NO_REFERENCE))
     for entry in record["classification"]:
         rows.append(_classified(entry))
-    rows.append(("Change since an earlier scan", NO_VALUE, "no earlier scan was given"))
+    if not earlier:
+        rows.append(("Change since an earlier scan", NO_VALUE, "no earlier scan was given"))
     return html.table(
         "", ("Measure", "Value", "Note"), [tuple(map(html.text, row)) for row in rows], words=(2,)
     )

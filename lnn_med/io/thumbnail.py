@@ -38,13 +38,17 @@ MIDDLE_FIELD_MM = 120.0  # around the middle of the labels: most of the brain an
 MIN_FIELD_MM = 40.0
 MARGIN_MM = 4.0  # around a lone crop
 GAP, TITLE = 6, 19  # pixels
+COMPUTED = "Outlines are computed: check them."
 
 BACKGROUND = (16, 16, 18)
 QUIET = (176, 176, 176)
 
 
-def thumbnail(prediction: Prediction) -> bytes:
-    """Draw `prediction` as PNG; the same prediction gives the same bytes."""
+def thumbnail(prediction: Prediction, origin: str = COMPUTED) -> bytes:
+    """Draw `prediction` as PNG; the same prediction gives the same bytes.
+
+    `origin` says below the picture where the outlines come from.
+    """
     targets = find_targets(prediction)
     planes = [[panel_plane(prediction.scan, target, view) for view in VIEWS] for target in targets]
     slices = [[sampled(prediction.scan.data, plane) for plane in row] for row in planes]
@@ -65,7 +69,7 @@ def thumbnail(prediction: Prediction) -> bytes:
                 picture.paste(panel, (left + step * (PANEL + GAP), top))
         _legend(draw, target, left, height - footer + 2)
         left += 2 * (PANEL + GAP) + 3 * GAP
-    _frame_text(draw, prediction, width, height)
+    _frame_text(draw, prediction, origin, width, height)
     return png_bytes(picture)
 
 
@@ -159,11 +163,13 @@ def _legend(draw: ImageDraw.ImageDraw, target: Target, left: int, top: int) -> N
         left += 60 + int(draw.textlength(label, font=font(SMALL)))
 
 
-def _frame_text(draw: ImageDraw.ImageDraw, prediction: Prediction, width: int, height: int) -> None:
+def _frame_text(
+    draw: ImageDraw.ImageDraw, prediction: Prediction, origin: str, width: int, height: int
+) -> None:
     status = f"QC {prediction.quality.status.upper()}"
     draw.text((2 * GAP, 7), "RESEARCH USE ONLY", fill=TEXT, font=font(TITLE))
     draw.text((width - 2 * GAP, 7), status, fill=TEXT, font=font(TITLE), anchor="ra")
     named = (f"{used.bundle} {used.version} ({used.weights_sha256[:8]})" for used in prediction.models)
-    note = "Radiological view: patient's right on the left. Outlines are computed: check them."
+    note = f"Radiological view: patient's right on the left. {origin}"
     for line, text in enumerate((note, ", ".join(named))):
         draw.text((2 * GAP, height - 44 + 19 * line), text, fill=QUIET, font=font(SMALL - 2))

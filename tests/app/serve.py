@@ -1,4 +1,4 @@
-"""Starts a viewer whose networks are a threshold: `python -m tests.app.serve PORT [RUNS]`."""
+"""Starts a viewer whose networks are a threshold: `python -m tests.app.serve PORT [RUNS [READINGS]]`."""
 
 from __future__ import annotations
 
@@ -46,5 +46,6 @@ class StandIn:
 if __name__ == "__main__":
     from tests.app.serve import StandIn as Importable  # not __main__'s: workers find it by name
 
-    runs = Path(sys.argv[2]) if len(sys.argv) > 2 else None
-    serve(Settings(port=int(sys.argv[1]), models=Importable(), runs=runs, upload_total_bytes=8 << 20))
+    runs, readings = (Path(sys.argv[at]) if len(sys.argv) > at else None for at in (2, 3))
+    port, largest = int(sys.argv[1]), 8 << 20
+    serve(Settings(port, models=Importable(), runs=runs, readings=readings, upload_total_bytes=largest))

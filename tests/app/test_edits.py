@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,10 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
+from PIL import Image
 
-from app.edit_task import RESULT_EDITED, VOLUMES_EDITED, StoreEdit
+from app.edit_picture import edit_picture
+from app.edit_task import PAGE_EDITED, RESULT_EDITED, VOLUMES_EDITED, StoreEdit
 from app.edits import EDITED, edited_name, keep, parsed, pending
 from app.images import write_images
 from lnn_med.errors import InputError
@@ -20,6 +23,8 @@ from lnn_med.inference.depth_scale import DepthScale, Exits
 from lnn_med.io import read
 from lnn_med.io.nifti import write_nifti
 from lnn_med.io.result_files import write_prediction
+from lnn_med.io.volumetry import mm3_text
+from lnn_med.io.volumetry_pdf import Edited, page_content, write_page
 from lnn_med.prediction import SEGMENTATION
 from tests.app.stand_in import stand_in_prediction
 from tests.phantoms import phantom, reordered
@@ -47,7 +52,9 @@ def measured(folder: Path, codes: str = "PIR", status: str = "review") -> np.nda
 
 
 def store(folder: Path) -> dict[str, Any]:
-    return StoreEdit(str(folder / "out"), str(folder), {"user": "ann"}).run(None, lambda stage: None)
+    fields = {"user": "ann", "ts_utc": "2026-11-22T10:00:00+00:00"}
+    task = StoreEdit(str(folder / "out"), str(folder), str(folder / "view"), {"age": 71.0}, fields)
+    return task.run(None, lambda stage: None)
 
 
 @pytest.mark.parametrize("codes", ["RAS", "LPS", "PIR", "SLA", "IPL"])
@@ -101,6 +108,64 @@ def test_an_edit_that_changes_nothing_changes_no_number(tmp_path: Path) -> None:
     )
     assert edited["structures"] == record["structures"]
     assert edited["derived"] == pytest.approx(record["derived"])
+
+
+def test_the_page_after_an_edit_shows_the_edited_volumes_and_says_who(tmp_path: Path) -> None:
+    shown = measured(tmp_path)
+    painted = np.flatnonzero(shown == LEFT)[:40]
+    keep(message_of(painted, np.zeros(40)), "segmentation", tmp_path)
+    store(tmp_path)
+    record, edited = (
+        json.loads(path.read_bytes()) for path in (tmp_path / "out/result.json", tmp_path / RESULT_EDITED)
+    )
+    made = Edited("ann", "2026-11-22T10:00:00+00:00", edited, b"")
+    content = page_content(record, {"age": 71.0}, False, made)
+    assert content["edited"] == "Edited by reader: ann, 2026-11-22T10:00:00+00:00."
+    before, after = (mm3_text(one["structures"][0]["volume_mm3"]) for one in (record, edited))
+    assert before != after
+    assert content["changed"] == [["Hippocampus, left", "brain-t1", before, after]]
+    assert content["first"][0][2] == after  # and no interval beside it
+    assert any(EDITED in reason for reason in content["reasons"])
+    assert page_content(record, {"age": 71.0}, False)["edited"] == ""
+    write_page(tmp_path / "out", {"age": 71.0}, tmp_path / "model.pdf")
+    page = (tmp_path / PAGE_EDITED).read_bytes()
+    assert page.startswith(b"%PDF")
+    assert page != (tmp_path / "model.pdf").read_bytes()
+
+
+def test_an_edit_that_was_taken_back_leaves_no_map_behind(tmp_path: Path) -> None:
+    shown = measured(tmp_path)
+    keep(message_of(np.flatnonzero(shown == LEFT)[:5], np.zeros(5)), "segmentation", tmp_path)
+    store(tmp_path)
+    keep(b"", "segmentation", tmp_path)
+    store(tmp_path)
+    assert not (tmp_path / edited_name(SEGMENTATION)).exists()
+    record, edited = (
+        json.loads(path.read_bytes()) for path in (tmp_path / "out/result.json", tmp_path / RESULT_EDITED)
+    )
+    assert edited["structures"] == record["structures"]
+
+
+def test_the_picture_of_an_edit_shows_the_edited_outline(tmp_path: Path) -> None:
+    shown = measured(tmp_path)
+    assert not (tmp_path / PAGE_EDITED).exists()
+    tables = json.loads((tmp_path / "out" / "labels.json").read_bytes())
+    record = json.loads((tmp_path / "out" / "result.json").read_bytes())
+    labels = read(tmp_path / "out" / SEGMENTATION)
+    same = labels.with_data(labels.data.astype(np.uint8))
+    erased = same.with_data(np.where(same.data == LEFT, 0, same.data).astype(np.uint8))
+    assert (shown == LEFT).any()
+    one, other = (
+        np.asarray(
+            Image.open(io.BytesIO(edit_picture(record, tmp_path / "view", {SEGMENTATION: maps}, tables)))
+        )
+        for maps in (same, erased)
+    )
+    model = np.asarray(Image.open(tmp_path / "out" / "thumbnail.png"))
+    assert one.shape == model.shape
+    panels = slice(62, -72)  # between the words above and below
+    assert np.abs(one[panels].astype(int) - model[panels]).max() <= 2  # grey comes from 16-bit codes
+    assert one.shape != other.shape or (one[panels] != other[panels]).any()
 
 
 def test_a_failed_result_stays_without_numbers(tmp_path: Path) -> None:

@@ -83,7 +83,13 @@ def runs_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def base(runs_folder: Path) -> Iterator[str]:
+def readings_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the viewer keeps verdicts."""
+    return tmp_path_factory.mktemp("readings")
+
+
+@pytest.fixture(scope="session")
+def base(runs_folder: Path, readings_folder: Path) -> Iterator[str]:
     """Address of a running viewer."""
     if CHROMIUM is None:
         pytest.skip("needs Chromium")
@@ -91,7 +97,8 @@ def base(runs_folder: Path) -> Iterator[str]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.app.serve", str(port), str(runs_folder)], cwd=ROOT
+        [sys.executable, "-m", "tests.app.serve", str(port), str(runs_folder), str(readings_folder)],
+        cwd=ROOT,
     )
     address = f"http://localhost:{port}"
     try:
@@ -150,6 +157,16 @@ def head_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     path = tmp_path_factory.mktemp("scans") / "head.nii.gz"
     write_nifti(phantom(), path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def other_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same head with its marker on the other side."""
+    from lnn_med.io.nifti import write_nifti
+
+    path = tmp_path_factory.mktemp("scans") / "other.nii.gz"
+    write_nifti(mirrored(phantom()), path)
     return path
 
 

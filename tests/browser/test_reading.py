@@ -12,7 +12,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from tests.browser.conftest import Window
+from tests.browser.conftest import Window, open_window
 
 pytestmark = pytest.mark.browser
 
@@ -113,6 +113,41 @@ def test_a_brush_stroke_becomes_an_edited_map_with_its_own_volumes(window: Windo
     assert window.complaints == []
 
 
+def test_a_verdict_and_an_edit_are_there_again_when_the_same_scan_is_opened(
+    base: str, chromium: Any, other_file: Path, readings_folder: Path
+) -> None:
+    from lnn_med.scoring.audit import verify
+
+    first = open_window(base, chromium)
+    first.measure(other_file)
+    page = first.page
+    page.get_by_role("button", name="Edit", exact=True).click()
+    page.get_by_label("Paint").select_option(label="erase")
+    x, y = first.inside("v.planes[0].placeOf(v.state.point)")
+    page.locator("canvas[data-plane=axial]").click(position={"x": x, "y": y})
+    page.get_by_role("button", name="Hand over").click()
+    page.get_by_text("Handed over:").wait_for()
+    page.get_by_role("button", name="Store the verdict").click()
+    page.get_by_text("Accepted with edited labels by local user").wait_for()
+    edited = saved(first, "edited segmentation").read_bytes()
+    page.context.close()
+
+    again = open_window(base, chromium)  # another browser: nothing of the session is left
+    again.measure(other_file)
+    again.page.get_by_text("Accepted with edited labels by local user").wait_for()
+    table = again.page.get_by_role("table", name="Verdicts on this scan")
+    row = table.get_by_role("row").nth(1).inner_text()
+    assert "local user" in row
+    assert "as shown" in row
+    assert saved(again, "edited segmentation").read_bytes() == edited
+    assert saved(again, "page (PDF), edited by reader").read_bytes().startswith(b"%PDF")
+    assert again.inside("v.editor.changed") > 0  # the brush can go on
+    assert again.complaints == []
+    again.page.context.close()
+    assert verify(readings_folder).intact
+    assert "other.nii" not in (readings_folder / "audit.jsonl").read_text()
+
+
 def test_the_brush_works_with_the_keyboard_and_takes_strokes_back(measured: Window) -> None:
     canvas = measured.page.locator("canvas[data-plane=coronal]")
     canvas.focus()
@@ -127,17 +162,30 @@ def test_the_brush_works_with_the_keyboard_and_takes_strokes_back(measured: Wind
     assert measured.inside("v.editor.changed") == 0
 
 
-def test_two_scans_stand_side_by_side_at_the_same_place(window: Window, head_file: Path) -> None:
-    window.measure(head_file)
+def test_an_earlier_scan_stands_beside_it_at_the_same_place_with_the_change_of_each_volume(
+    window: Window, head_file: Path, other_file: Path
+) -> None:
+    window.measure(other_file)
     window.page.get_by_role("link", name="Scan", exact=True).click()
     window.measure(head_file)
-    choose(window, "Beside it, at the same place", "1. head.nii.gz")
+    now = json.loads(saved(window, "whole result").read_bytes())["structures"][0]
+    choose(window, "Earlier scan, shown beside it", "1. other.nii.gz")
     window.page.locator(".lnn-viewer.two[data-ready=true]").wait_for()
     window.inside("v.goTo([-20, 5, 3])")
     places = window.inside("host.viewers.map(one => one.volume.toMm(one.state.point))")
     assert len(places) == 2
     assert places[0] == pytest.approx(places[1])
     assert places[0] == pytest.approx([-20, 5, 3], abs=3)
+    table = window.page.get_by_role("table", name="Change since the earlier scan")
+    cells = table.get_by_role("row", name="Hippocampus, left").get_by_role("cell").all_inner_texts()
+    earlier, present, change = (
+        float(cell.split("\n")[0].replace("\u202f", "").replace("\u2212", "-")) for cell in cells[:3]
+    )
+    assert present == round(now["volume_mm3"])
+    assert change == pytest.approx(present - earlier, abs=1)
+    assert change != 0
+    assert " to " in cells[2]  # its interval
+    assert "at least 80 %" in window.page.locator("body").inner_text()
     assert window.complaints == []
 
 
