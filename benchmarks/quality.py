@@ -1,148 +1,65 @@
 """Does quality control catch bad results, and does it let good ones pass?
 
-    quality.py brain-t1 DATA [--cases 3]
+    quality.py brain-t1 DATA [--split val] [--cases 4] [--each 2] [--depth 1] [-o FOUND.jsonl]
 
-Good scans: those of the bundle's splits `val` and `calibration`, as they are and with the skull removed.
-Broken ones: the same scans rotated, inverted, noisy, with motion or ghosts, cut, with slices missing, with
-their blocks shuffled, and phantoms. DSC is the mean over structures of 100 voxels or more in the reference
-that went along; where there is no brain, it is 0. Exit code 1 when a target is missed.
+Good scans: those of a split as they are and, if heads, with the skull removed. Broken ones: the same scans
+turned, inverted, noisy, with motion or ghosts, cut, with slices missing, with their blocks shuffled, and
+objects that are no head. DSC is the mean over structures of 100 voxels or more in the reference that went
+along; where there is no brain, it is 0. Limits are chosen on the split `calibration`, judged on `val`. With
+-o an interrupted run goes on. Exit code 1 when a target is missed.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+from broken_scans import BROKEN, GOOD
 
 from lnn_med.allocator import keep_memory
-from lnn_med.errors import ConfigError, InputError
+from lnn_med.errors import Code, InputError
 from lnn_med.evaluation.dataset import select_cases
 from lnn_med.evaluation.intervals import wilson
-from lnn_med.evaluation.labels import group, predicted_indices, read_reference, without_skull
+from lnn_med.evaluation.labels import group, read_reference
 from lnn_med.evaluation.metrics import overlaps
 from lnn_med.evaluation.summary import LARGE_VOXELS
-from lnn_med.inference.bundle import Label, load_bundle
-from lnn_med.inference.predict import Predictor
+from lnn_med.inference.bundle import load_bundle
+from lnn_med.inference.head import Segmented, segment_head
+from lnn_med.inference.hippocampus import segment_crop
+from lnn_med.inference.judgement import head_quality, seen_quality
+from lnn_med.inference.predict import CROP, job_of
+from lnn_med.inference.quality import doubt, is_crop, judge_crop
+from lnn_med.inference.runtime import Engine, RuntimeConfig
 from lnn_med.io.nifti import read_nifti
-from lnn_med.prediction import SEGMENTATION
-from lnn_med.transforms import disturb
+from lnn_med.prediction import Quality
 from lnn_med.transforms.disturb import Change
 from lnn_med.volume import Volume
 
 BAD_DSC = 0.7
 CAUGHT, FALSE_ALARMS = 0.95, 0.05  # targets: at least, at most
-SPLITS = ("val", "calibration")
-BLOCKS = 3  # along each axis, when a head is shuffled
-
-
-def inverted(scan: Volume, labels: Volume, seed: int) -> tuple[Volume, Volume]:
-    """Bright becomes dark inside the head, as in another contrast; air stays dark."""
-    head = scan.data > np.percentile(scan.data, 50)
-    top = np.percentile(scan.data, 99)
-    return scan.with_data(np.where(head, np.clip(top - scan.data, 0, top), scan.data)), labels
-
-
-def cut(scan: Volume, labels: Volume, seed: int, code: str, share: float) -> tuple[Volume, Volume]:
-    """A field of view that ends early: the part of the image towards R, L, A, P, S or I is gone."""
-    pairs = {"R": "L", "L": "R", "A": "P", "P": "A", "S": "I", "I": "S"}
-    axis = next(n for n, own in enumerate(scan.orientation) if own in (code, pairs[code]))
-    lost = round(share * scan.shape[axis])
-    kept = [slice(None)] * 3
-    ends_there = scan.orientation[axis] == code
-    kept[axis] = slice(0, scan.shape[axis] - lost) if ends_there else slice(lost, None)
-    affine = scan.affine.copy()
-    if not ends_there:
-        affine[:3, 3] += affine[:3, axis] * lost
-    part = tuple(kept)
-    return replace(scan, data=scan.data[part], affine=affine), Volume(labels.data[part], affine)
-
-
-def slices_missing(scan: Volume, labels: Volume, seed: int) -> tuple[Volume, Volume]:
-    """Every second slice from below is lost, and the header does not know it."""
-    axis = next(n for n, code in enumerate(scan.orientation) if code in "SI")
-    every = tuple(slice(None, None, 2 if n == axis else 1) for n in range(3))
-    return replace(scan, data=scan.data[every]), Volume(labels.data[every], scan.affine)
-
-
-def slices_black(scan: Volume, labels: Volume, seed: int) -> tuple[Volume, Volume]:
-    """Every second slice from below is black."""
-    axis = next(n for n, code in enumerate(scan.orientation) if code in "SI")
-    data = np.array(scan.data)
-    np.moveaxis(data, axis, 0)[1::2] = 0
-    return scan.with_data(data), labels
-
-
-def shuffled(scan: Volume, labels: Volume, seed: int) -> tuple[Volume, Volume]:
-    """Blocks of the head in another order: its brightness, but no brain."""
-    size = [n // BLOCKS for n in scan.shape]
-    places = [tuple(place) for place in np.ndindex(BLOCKS, BLOCKS, BLOCKS)]
-    data = np.array(scan.data)
-    for to, place in enumerate(np.random.default_rng(seed).permutation(len(places))):
-        here, there = (
-            tuple(slice(step * n, (step + 1) * n) for step, n in zip(places[at], size, strict=True))
-            for at in (to, int(place))
-        )
-        data[here] = scan.data[there]
-    return scan.with_data(data), nothing(labels)
-
-
-def bottle(scan: Volume, labels: Volume, seed: int) -> tuple[Volume, Volume]:
-    """A cylinder of water with a little noise, as scanned for calibration."""
-    at_mm = (np.indices(scan.shape).T - (np.array(scan.shape) - 1) / 2) * scan.spacing_mm
-    inside = (np.linalg.norm(at_mm[..., :2], axis=-1) < 70) & (np.abs(at_mm[..., 2]) < 80)
-    noise = np.random.default_rng(seed).normal(0, 20, scan.shape)
-    return scan.with_data(np.abs(1000 * inside.T + noise).astype(np.float32)), nothing(labels)
-
-
-def texture(scan: Volume, labels: Volume, seed: int) -> tuple[Volume, Volume]:
-    """Smooth random tissue in the shape of the head: an organ that is no brain."""
-    rough = scan.with_data(np.random.default_rng(seed).normal(0, 1, scan.shape).astype(np.float32))
-    smooth = disturb.blur(rough, labels, seed, 15.0)[0].data
-    tissue = 500 + 300 * smooth / smooth.std()
-    inside = disturb.blur(scan, labels, seed, 10.0)[0].data > np.percentile(scan.data, 60)
-    return scan.with_data(np.where(inside, np.clip(tissue, 50, None), 5).astype(np.float32)), nothing(labels)
-
-
-def nothing(labels: Volume) -> Volume:
-    """No structure anywhere."""
-    return labels.with_data(np.zeros_like(labels.data))
-
-
-GOOD: Mapping[str, Change] = {
-    "as it is": lambda scan, labels, seed: (scan, labels),
-    "skull removed": lambda scan, labels, seed: (without_skull(scan, labels), labels),
-}
-BROKEN: Mapping[str, Change] = {
-    **{f"rotation {deg}°": partial(disturb.rotation, degrees=float(deg)) for deg in (20, 45, 90, 180)},
-    "inverted": inverted,
-    **{f"noise {100 * s:g} %": partial(disturb.noise, share=s) for s in (0.1, 0.2, 0.4)},
-    **{f"motion {size}° and mm": partial(disturb.motion, size=float(size)) for size in (5, 10, 20)},
-    **{f"ghosts {100 * s:g} %": partial(disturb.ghosts, strength=s) for s in (0.5, 0.9)},
-    **{f"bias field × {f:g}": partial(disturb.bias_field, factor=f) for f in (2.0, 5.0)},
-    **{f"blur {mm:g} mm": partial(disturb.blur, fwhm_mm=mm) for mm in (6.0, 12.0)},
-    **{f"slices × {f:g}": partial(disturb.slices, factor=f) for f in (3.0, 4.0)},
-    **{f"cut {100 * s:g} % {code}": partial(cut, code=code, share=s) for code in "SIA" for s in (0.2, 0.4)},
-    "cut 40 % R": partial(cut, code="R", share=0.4),
-    "every second slice missing": slices_missing,
-    "every second slice black": slices_black,
-    "shuffled": shuffled,
-    "bottle": bottle,
-    "texture": texture,
-}
+REFUSED = "refused"
 
 
 @dataclass(frozen=True)
 class Judged:
-    """One scan: what was done to it, the DSC reached, and what quality control said."""
+    """One scan: what was done to it, the DSC reached, and what quality control said and saw.
+
+    `oddness` and `doubt` are over the usual limit; None where a scan was refused or nothing is calibrated.
+    """
 
     kind: str
     good: bool
+    case: int  # place in the split
     dsc: float
     status: str  # pass, review, fail, refused
+    reasons: tuple[str, ...] = ()
+    oddness: float | None = None
+    doubt: float | None = None
 
     @property
     def bad(self) -> bool:
@@ -155,20 +72,62 @@ class Judged:
         return self.status != "pass"
 
 
-def judged(
-    kind: str, good: bool, scan: Volume, truth: Volume, labels: Sequence[Label], predict: Callable
-) -> Judged:
+class Task(NamedTuple):
+    """A change to be tried on a case."""
+
+    kind: str
+    good: bool
+    change: Change
+
+
+def tasks(crops: bool, case: int, cases: int, each: int) -> Iterator[Task]:
+    """What is tried on one of the cases: every good kind, and broken kinds so that each has `each` cases."""
+    for kind, change in GOOD.items():
+        if not crops or kind == "as it is":
+            yield Task(kind, True, change)
+    for number, (kind, change) in enumerate(BROKEN.items()):
+        if (case - number * each) % cases < each:
+            yield Task(kind, False, change)
+
+
+def judged(task: Task, case: int, scan: Volume, truth: Volume, engine: Engine) -> Judged:
     """Predict one scan and compare."""
+    labels = engine.bundle.info.labels
     counts = np.bincount(truth.data.ravel(), minlength=1 + len(labels))
     large = [label.index for label in labels if counts[label.index] >= LARGE_VOXELS]
     try:
-        prediction = predict(scan)
-    except (InputError, ConfigError):
-        return Judged(kind, good, 0.0, "refused")
-    found = prediction.maps[SEGMENTATION]
-    indices = predicted_indices(found, prediction.label_names[SEGMENTATION], labels)
-    dsc = float(np.mean(list(overlaps(indices, truth.data, large).values()))) if large else 0.0
-    return Judged(kind, good, dsc, prediction.quality.status)
+        answer, quality = answered(scan, engine)
+    except InputError as error:
+        return Judged(task.kind, task.good, case, 0.0, REFUSED, (error.code.value,))
+    dsc = float(np.mean(list(overlaps(answer.labels, truth.data, large).values()))) if large else 0.0
+    calibration = engine.bundle.calibration
+    usual, odd = calibration.usual_doubt, calibration.oddness(answer.run.summary)
+    return Judged(
+        *(task.kind, task.good, case, round(dsc, 4), quality.status, quality.reasons),
+        oddness=None if odd is None else round(odd, 4),
+        doubt=None if usual is None else round(doubt(answer.labels, answer.entropy) / usual, 4),
+    )
+
+
+def answered(scan: Volume, engine: Engine) -> tuple[Segmented, Quality]:
+    """What the bundle answers, and the judgement of it.
+
+    Raises:
+        InputError: E_FOV for an image that is neither a head nor a crop, or not what the bundle reads.
+    """
+    crop = job_of(engine.bundle.info.labels) == CROP
+    if is_crop(scan) != crop:
+        raise InputError(Code.FOV, "The image is nothing that the bundle reads.")
+    if not crop:
+        brain = segment_head(scan, engine)
+        names = engine.bundle.label_names
+        counts = np.bincount(brain.labels.ravel(), minlength=1 + max(names))
+        sizes = {name: float(counts[index] * scan.voxel_mm3) for index, name in names.items()}
+        return brain, head_quality(scan, brain, sizes, engine)
+    best, other = segment_crop(scan, engine)
+    total = float((best.segmented.labels > 0).sum() * scan.voxel_mm3)
+    plain = judge_crop(total, best.certainty, other.certainty)
+    return best.segmented, seen_quality(plain, best.segmented, engine)
 
 
 def show(found: Sequence[Judged]) -> bool:
@@ -176,25 +135,23 @@ def show(found: Sequence[Judged]) -> bool:
     print("| scan | n | mean DSC | bad | of these flagged | PASS | REVIEW | FAIL | refused |\n|" + "---|" * 9)
     for kind in dict.fromkeys(one.kind for one in found):
         own = [one for one in found if one.kind == kind]
-        states = [sum(one.status == state for one in own) for state in ("pass", "review", "fail", "refused")]
+        states = [sum(one.status == state for one in own) for state in ("pass", "review", "fail", REFUSED)]
         bad = [one for one in own if one.bad]
-        cells = [
-            len(own),
-            f"{np.mean([one.dsc for one in own]):.3f}",
-            len(bad),
-            sum(one.flagged for one in bad),
-        ]
-        print("| " + " | ".join(str(cell) for cell in (kind, *cells, *states)) + " |")
-    bad = [one for one in found if one.bad and not one.good]
-    plain = [one for one in found if one.good]
+        mean = f"{np.mean([one.dsc for one in own]):.3f}"
+        cells = (kind, len(own), mean, len(bad), sum(one.flagged for one in bad), *states)
+        print("| " + " | ".join(str(cell) for cell in cells) + " |")
     print()
+    bad = [one for one in found if one.bad and not one.good]
     caught = share(f"broken and DSC < {BAD_DSC}: flagged", bad, f">= {100 * CAUGHT:g} %")
-    alarms = share("good: flagged", plain, f"<= {100 * FALSE_ALARMS:g} %")
-    return caught >= CAUGHT and alarms <= FALSE_ALARMS
+    alarms = share("good: flagged", [one for one in found if one.good], f"<= {100 * FALSE_ALARMS:g} %")
+    return (caught is None or caught >= CAUGHT) and (alarms is None or alarms <= FALSE_ALARMS)
 
 
-def share(words: str, scans: Sequence[Judged], target: str) -> float:
-    """Print the flagged share with its interval."""
+def share(words: str, scans: Sequence[Judged], target: str) -> float | None:
+    """Print the flagged share with its interval; None where there are no such scans."""
+    if not scans:
+        print(f"{words}: none; target {target}")
+        return None
     count = sum(one.flagged for one in scans)
     found = wilson(count, len(scans))
     print(f"{words} {count} of {len(scans)}, {100 * count / len(scans):.1f} % "
@@ -202,30 +159,65 @@ def share(words: str, scans: Sequence[Judged], target: str) -> float:
     return count / len(scans)
 
 
-def main() -> None:
-    """Print the table."""
+class Book:
+    """Judged scans, in a file of lines where one is named; those of another run in it are left alone."""
+
+    def __init__(self, path: Path | None, run: str) -> None:
+        self.path, self.run = path, run
+        lines = path.read_text().splitlines() if path and path.is_file() else []
+        rows = [row for row in map(json.loads, lines) if row.pop("run") == run]
+        self.found = [Judged(**row | {"reasons": tuple(row["reasons"])}) for row in rows]
+
+    def holds(self, task: Task, case: int) -> bool:
+        """Whether this scan was judged before."""
+        return any((one.kind, one.case) == (task.kind, case) for one in self.found)
+
+    def add(self, one: Judged) -> None:
+        """Keep one more."""
+        self.found.append(one)
+        if self.path:
+            with self.path.open("a") as file:
+                file.write(json.dumps({"run": self.run, **asdict(one)}) + "\n")
+
+
+def options() -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("bundle")
     parser.add_argument("data", type=Path, help="folder with imagesTr/ and labelsTr/")
-    parser.add_argument("--cases", type=int, help="at most so many, spread over the splits")
-    chosen = parser.parse_args()
+    parser.add_argument("--split", default="val", help="of the bundle (default val)")
+    parser.add_argument("--cases", type=int, help="at most so many, spread over the split")
+    parser.add_argument(
+        "--each", type=int, help="cases that each broken kind is tried on (default all; 0: good scans alone)"
+    )
+    parser.add_argument("--depth", default="auto", help="auto, full or 1, 2, ... (default auto)")
+    parser.add_argument("-o", "--out", type=Path, help="file of lines that an interrupted run goes on from")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Judge every scan that was not judged before, print the table."""
+    chosen = options()
     keep_memory()
     bundle = load_bundle(chosen.bundle)
-    predict, labels = Predictor((bundle.path,)), bundle.info.labels
-    cases = [c for split in SPLITS for c in select_cases(chosen.data, split, bundle.info.split).cases]
-    if chosen.cases:
-        cases = [cases[int(n)] for n in np.linspace(0, len(cases) - 1, min(chosen.cases, len(cases))).round()]
-    found = []
-    for seed, case in enumerate(cases):
-        scan, raw = read_nifti(case.image), read_reference(case.reference)
-        truth = raw.with_data(group(raw.data, labels))
-        for good, kinds in ((True, GOOD), (False, BROKEN)):
-            for kind, change in kinds.items():
-                found.append(judged(kind, good, *change(scan, truth, seed), labels, predict))
-    print(f"{bundle.info.name} {bundle.info.version} ({bundle.weights_sha256[:8]}), {len(cases)} scans\n")
-    raise SystemExit(0 if show(found) else 1)
+    engine, crops = Engine(bundle, RuntimeConfig(depth=chosen.depth)), job_of(bundle.info.labels) == CROP
+    cases = list(enumerate(select_cases(chosen.data, chosen.split, bundle.info.split).cases))
+    if chosen.cases and chosen.cases < len(cases):
+        cases = [cases[int(n)] for n in np.linspace(0, len(cases) - 1, chosen.cases).round()]
+    name = f"{bundle.info.name} {bundle.info.version} ({bundle.weights_sha256[:8]})"
+    book = Book(chosen.out, f"{name}, split {chosen.split}, depth {chosen.depth}")
+    each = len(cases) if chosen.each is None else min(chosen.each, len(cases))
+    for place, (number, case) in enumerate(cases):
+        missing = [task for task in tasks(crops, place, len(cases), each) if not book.holds(task, number)]
+        if missing:
+            scan, raw = read_nifti(case.image), read_reference(case.reference)
+            truth = raw.with_data(group(raw.data, bundle.info.labels))
+        for task in missing:
+            book.add(judged(task, number, *task.change(scan, truth, number), engine))
+    print(f"{book.run}, {len(cases)} scans\n")
+    raise SystemExit(0 if show(book.found) else 1)
 
 
 if __name__ == "__main__":

@@ -82,7 +82,7 @@ def rotation(scan: Volume, labels: Volume, seed: int, degrees: float) -> tuple[V
     axis = np.random.default_rng(seed).standard_normal(3)
     matrix = _rigid(scan, degrees * axis / np.linalg.norm(axis), np.zeros(3))
     turned = scan.with_data(_carried(_values(scan), matrix))
-    return turned, labels.with_data(_largest_share(labels.data, lambda part: _carried(part, matrix)))
+    return turned, labels.with_data(_labels_carried(labels.data, matrix))
 
 
 def slices(scan: Volume, labels: Volume, seed: int, factor: float) -> tuple[Volume, Volume]:
@@ -142,6 +142,32 @@ def _carried(data: Array, matrix: Array) -> Array:
     """An image moved by a matrix, linear in between, 0 outside."""
     move = Affine(affine=torch.from_numpy(matrix), padding_mode="zeros", image_only=True)
     return np.asarray(move(data[None]), dtype=np.float32)[0]
+
+
+def _labels_carried(labels: NDArray[np.integer], matrix: Array) -> NDArray[np.integer]:
+    """`_largest_share` of a matrix: only voxels whose eight neighbours differ have shares to compare."""
+    middle = (np.array(labels.shape) - 1) / 2
+    result = np.zeros_like(labels)
+    padded = np.pad(labels, 1)
+    plane = np.indices((1, *labels.shape[1:])).reshape(3, -1).T
+    for row in range(labels.shape[0]):
+        places = plane + np.array((row, 0, 0))
+        source = (places - middle) @ matrix[:3, :3].T.astype(np.float64) + matrix[:3, 3] + middle
+        lower = np.floor(source).astype(np.int64)
+        near, shares = [], []
+        for corner in np.ndindex(2, 2, 2):
+            at = lower + corner
+            inside = ((at >= 0) & (at < labels.shape)).all(axis=1)
+            near.append(padded[tuple(np.clip(at + 1, 0, np.array(padded.shape) - 1).T)])
+            shares.append(inside * np.prod(1 - np.abs(source - at), axis=1))
+        found, weight = np.stack(near), np.stack(shares)  # (8, voxels)
+        best = found[0].copy()
+        mixed = np.flatnonzero((found != found[0]).any(axis=0))
+        found, weight = found[:, mixed], weight[:, mixed]
+        totals = np.stack([(weight * (found == one)).sum(axis=0) for one in found])
+        best[mixed] = found[totals.argmax(axis=0), np.arange(len(mixed))]
+        result[row] = best.reshape(labels.shape[1:])
+    return result
 
 
 def _largest_share(labels: NDArray[np.integer], carry: Callable[[Array], Array]) -> NDArray[np.integer]:

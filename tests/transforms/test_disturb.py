@@ -87,6 +87,16 @@ def test_rotation_turns_scan_and_labels_alike_by_the_stated_angle() -> None:
     np.testing.assert_allclose(bright, after, atol=1.0)
 
 
+@pytest.mark.parametrize("degrees", [7.0, 45.0, 170.0])
+def test_turned_labels_are_those_of_the_plain_way_which_carries_each_label_as_an_image(
+    degrees: float,
+) -> None:
+    matrix = disturb._rigid(SCAN, degrees * np.array([0.6, -0.64, 0.48]), np.array([3.0, 0.0, -2.0]))
+    plain = disturb._largest_share(LABELS.data, lambda part: disturb._carried(part, matrix))
+    np.testing.assert_array_equal(disturb._labels_carried(LABELS.data, matrix), plain)
+    assert set(np.unique(plain)) == {0, 1, 2}
+
+
 def test_a_rotation_there_and_back_gives_the_labels_again() -> None:
     there = disturb._rigid(SCAN, np.array([0.0, 12.0, 0.0]), np.zeros(3))
     back = disturb._rigid(SCAN, np.array([0.0, -12.0, 0.0]), np.zeros(3))
