@@ -95,7 +95,8 @@ def edited_record(
     """The record of a result after an edit.
 
     Structures whose voxels changed get new volumes and depths, and neither interval nor percentile: those
-    were made for the network's volumes. All other numbers stay; after a FAIL there are none.
+    were made for the network's volumes, and so was the comparison with reference people. All other numbers
+    stay; after a FAIL there are none.
 
     Args:
         record: of the model's result.
@@ -123,10 +124,8 @@ def edited_record(
     return {
         **record,
         "structures": [_after(one, changed.get(one["name"])) for one in record["structures"]],
-        "derived": {
-            name: None if changed and name.endswith("_percentile") else known.get(name, value)
-            for name, value in record["derived"].items()
-        },
+        "derived": {name: known.get(name, value) for name, value in record["derived"].items()},
+        "reference": None if changed else record.get("reference"),
         "warnings": [*record["warnings"], _mark(len(changed))],
     }
 

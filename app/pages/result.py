@@ -102,14 +102,18 @@ def _numbers(case: Case, record: dict[str, Any], earlier: Case | None) -> None:
         return
     if (verdict_of(case) or {}).get("decision") == EDIT:
         html.show(f"<p>{EDITED_BY_READER}</p>")
-    html.show(volumes.first_table(record))
+    html.show(
+        volumes.first_table(record)
+        + volumes.asymmetry_table(record)
+        + volumes.other_facts(record, earlier is not None)
+        + volumes.reference_plot(record)
+    )
     if earlier is not None:
         shown, others = change_tables(record, json.loads((earlier.out / RESULT).read_bytes()))
         html.show(shown)
         if others:
             with st.expander("Change of the other structures", icon=":material/list:"):
                 html.show(others)
-    html.show(volumes.asymmetry_table(record) + volumes.other_facts(record, earlier is not None))
 
 
 def _below(case: Case, record: dict[str, Any], meta: dict[str, Any], failed: bool) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -29,8 +28,7 @@ def reliability_picture(bins: Sequence[Mapping[str, Any]], case: Mapping[str, An
         f'height="{HEIGHT}" font-family="sans-serif" font-size="11" fill="#111">'
         f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#fff"/>{"".join(parts)}</svg>'
     )
-    data = base64.b64encode(content.encode()).decode()
-    return f'<img class="diagram" alt="{html.text(words)}" src="data:image/svg+xml;base64,{data}">'
+    return html.picture(content, words, "diagram")
 
 
 def _x(share: float) -> float:

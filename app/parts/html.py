@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Sequence
 from html import escape
 from typing import Any
@@ -37,6 +38,7 @@ STYLE = """<style>
 .lnn h3 { font-size: 1.05rem; padding: 0.4rem 0 0.1rem; margin: 0; }
 .lnn code { font-size: 0.85em; overflow-wrap: anywhere; color: inherit; background: none; padding: 0; }
 .lnn img.diagram { width: min(100%, 21rem); height: auto; border-radius: 4px; }
+.lnn img.plot { width: min(100%, 46rem); height: auto; border-radius: 4px; }
 .lnn .scroll { overflow-x: auto; }
 .lnn-mark { position: fixed; right: 0; bottom: 0; z-index: 9; padding: 0.15rem 0.7rem; font-size: 0.8rem;
   background: #1b1b1b; color: #fff; border-top-left-radius: 6px; }
@@ -94,6 +96,12 @@ def bars(rows: Sequence[tuple[str, float, str]]) -> str:
         for name, share, number in rows
     )
     return f'<div class="bars">{lines}</div>'
+
+
+def picture(svg: str, words: str, kind: str) -> str:
+    """An SVG as `<img>`, which runs no script; `words` say what it shows, `kind` is its class of style."""
+    data = base64.b64encode(svg.encode()).decode()
+    return f'<img class="{kind}" alt="{text(words)}" src="data:image/svg+xml;base64,{data}">'
 
 
 def problem(error: dict[str, str]) -> None:

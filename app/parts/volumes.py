@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from app.parts import html
+from lnn_med.io.percentile_plot import percentile_plot
 from lnn_med.io.volumetry import (
-    NO_REFERENCE,
     NO_VALUE,
     Cell,
     Row,
@@ -18,6 +18,7 @@ from lnn_med.io.volumetry import (
     interval_text,
     mm3_text,
     percent_text,
+    reference_rows,
     rows_of,
 )
 
@@ -102,8 +103,7 @@ def other_facts(record: Mapping[str, Any], earlier: bool = False) -> str:
                 "side not known from a crop",
             )
         )
-    rows.append(("Percentile for age and sex", NO_VALUE, NO_REFERENCE))
-    rows.append(("ICV-adjusted volume", NO_VALUE, NO_REFERENCE))
+    rows += reference_rows(record)
     for entry in record["classification"]:
         rows.append(_classified(entry))
     if not earlier:
@@ -111,6 +111,16 @@ def other_facts(record: Mapping[str, Any], earlier: bool = False) -> str:
     return html.table(
         "", ("Measure", "Value", "Note"), [tuple(map(html.text, row)) for row in rows], words=(2,)
     )
+
+
+def reference_plot(record: Mapping[str, Any]) -> str:
+    """Percentile lines by age with this scan marked; nothing where there are no reference people."""
+    plot = percentile_plot(record)
+    if plot is None:
+        return ""
+    names = ", ".join(in_words(curve["structure"]) for curve in record["reference"]["curves"])
+    words = f"Volume by age with percentile lines of {record['reference']['name']}: {names}"
+    return html.picture(plot, words, "plot")
 
 
 def in_few_words(record: Mapping[str, Any]) -> dict[str, str]:

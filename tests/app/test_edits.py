@@ -15,7 +15,7 @@ from PIL import Image
 
 from app.edit_picture import edit_picture
 from app.edit_task import PAGE_EDITED, RESULT_EDITED, VOLUMES_EDITED, StoreEdit
-from app.edits import EDITED, edited_name, keep, parsed, pending
+from app.edits import EDITED, edited_name, edited_record, keep, parsed, pending
 from app.images import write_images
 from lnn_med.errors import InputError
 from lnn_med.inference import depth_scale
@@ -96,6 +96,28 @@ def test_volumes_follow_the_edit_and_the_original_stays(tmp_path: Path) -> None:
     assert edited["warnings"][-1]["code"] == EDITED
     rows = list(csv.DictReader((tmp_path / VOLUMES_EDITED).open()))
     assert [float(row["volume_mm3"]) for row in rows] == [one["volume_mm3"] for one in edited["structures"]]
+
+
+def test_what_was_said_of_the_networks_volumes_is_not_said_of_edited_ones() -> None:
+    left = {"name": "Hippocampus_L", "volume_mm3": 4.0, "interval_mm3": [3.0, 5.0], "coverage": 0.9}
+    left |= {"mean_depth": 15.0, "percentile": 40.0}
+    right = left | {"name": "Hippocampus_R"}
+    record = {
+        "qc": {"status": "pass"}, "structures": [left, right], "derived": {}, "reference": {"curves": []},
+        "warnings": [],
+    }  # fmt: skip
+    before = np.array([1, 1, 1, 1, 2, 2, 2, 2], np.uint8).reshape(2, 2, 2)
+    after = before.copy()
+    after[0, 0, 0] = 0
+    tables = {SEGMENTATION: {"1": "Hippocampus_L", "2": "Hippocampus_R"}}
+    edited = edited_record(record, tables, {SEGMENTATION: (before, after)}, before, 1.0)
+    assert edited["structures"][0] == left | {
+        "volume_mm3": 3.0, "interval_mm3": None, "coverage": None, "percentile": None, "mean_depth": 1.0
+    }  # fmt: skip
+    assert edited["structures"][1] == right
+    assert edited["reference"] is None
+    same = edited_record(record, tables, {SEGMENTATION: (before, before)}, before, 1.0)
+    assert same["reference"] == record["reference"]
 
 
 def test_an_edit_that_changes_nothing_changes_no_number(tmp_path: Path) -> None:

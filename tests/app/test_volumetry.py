@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from pathlib import Path
@@ -15,6 +16,7 @@ from lnn_med.io.landmarks import point_inside, point_of_maximum, points_of_label
 from lnn_med.io.result_record import result_record
 from lnn_med.io.volumetry import asymmetry_words, first_rows, in_words, rows_of, saved_pct
 from lnn_med.scoring import stored_answer
+from tests.io.test_percentile_plot import record as with_reference
 from tests.predictions import make_prediction
 
 RECORD = result_record(make_prediction())
@@ -50,6 +52,17 @@ def test_a_fail_shows_no_number() -> None:
     for table in (volumes.first_table, volumes.every_table, volumes.asymmetry_table):
         cells = re.findall(r"<td[^>]*>(.*?)</td>", table(record))
         assert not [cell for cell in cells if re.search(r"\d", cell) and "-t1" not in cell]
+
+
+def test_the_plot_of_reference_people_is_a_picture_that_says_what_it_shows() -> None:
+    record = with_reference(name='IXI <people> & "others"')
+    shown = volumes.reference_plot(record)
+    found = re.fullmatch(r'<img class="plot" alt="([^"]*)" src="data:image/svg\+xml;base64,([^"]*)">', shown)
+    assert found is not None
+    assert "IXI &lt;people&gt; &amp; &quot;others&quot;: Hippocampus, Lateral ventricle" in found[1]
+    assert base64.b64decode(found[2]).startswith(b"<svg")
+    assert volumes.reference_plot(RECORD | {"reference": None}) == ""
+    assert "Hippocampus, percentile" in volumes.other_facts(RECORD | record)
 
 
 @pytest.mark.parametrize(
