@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lnn_med.errors import Code, ConfigError, Finding, InputError, LnnMedError, WarningCode
     from lnn_med.evaluation.evaluate import evaluate
-    from lnn_med.inference.bundle import Bundle, list_bundles, load_bundle
+    from lnn_med.inference.bundle import Bundle, load_bundle
+    from lnn_med.inference.bundle_files import list_bundles
     from lnn_med.inference.predict import Predictor, predict
     from lnn_med.io import read
     from lnn_med.io.nifti import write_nifti
@@ -38,7 +39,7 @@ _HOMES = {
     "Volume": "volume",
     "WarningCode": "errors",
     "evaluate": "evaluation.evaluate",
-    "list_bundles": "inference.bundle",
+    "list_bundles": "inference.bundle_files",
     "load_bundle": "inference.bundle",
     "predict": "inference.predict",
     "read": "io",

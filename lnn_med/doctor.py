@@ -127,7 +127,8 @@ def choice() -> dict[str, str]:
 
 def bundle_facts() -> list[dict[str, Any]]:
     """The installed bundles, each with the outcome of its hash check."""
-    from lnn_med.inference.bundle import list_bundles, load_bundle
+    from lnn_med.inference.bundle import load_bundle
+    from lnn_med.inference.bundle_files import list_bundles
 
     facts = []
     for name in list_bundles():

@@ -5,38 +5,35 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from lnn_med import config as configuration
-from lnn_med.errors import Code, ConfigError, InputError
+from lnn_med.errors import Code, InputError
+from lnn_med.inference.bundle_files import (
+    CALIBRATION,
+    DESCRIPTION,
+    PERCENTILES,
+    WEIGHTS,
+    find_bundle,
+    read_json,
+    unusable,
+    write_description,
+    write_json,
+    write_weights,
+)
 from lnn_med.inference.calibration import Calibration
 from lnn_med.inference.model_space import ModelSpaceConfig
 from lnn_med.inference.percentiles import Percentiles
 from lnn_med.models.lnn import LNN, LNNConfig
-
-Content = TypeVar("Content", Calibration, Percentiles)
-SHIPPED = Path(__file__).parents[1] / "bundles"
-WEIGHTS, DESCRIPTION, CARD, CALIBRATION, PERCENTILES, SUMS = (
-    "weights.safetensors",
-    "bundle.yaml",
-    "model_card.md",
-    "calibration.json",
-    "percentiles.json",
-    "SHA256SUMS",
-)
 
 
 @dataclass(frozen=True)
@@ -120,11 +117,6 @@ def mirror_table(labels: tuple[Label, ...]) -> NDArray[np.int64]:
     return table
 
 
-def list_bundles(folder: Path = SHIPPED) -> list[str]:
-    """Names of the bundles in a folder, sorted."""
-    return sorted(path.parent.name for path in folder.glob(f"*/{DESCRIPTION}"))
-
-
 def load_bundle(name_or_path: str | Path) -> Bundle:
     """Find a shipped bundle by name, or one at a path, and check its hashes.
 
@@ -132,128 +124,46 @@ def load_bundle(name_or_path: str | Path) -> Bundle:
         ConfigError: no such bundle.
         InputError: E_MODEL when a file is missing or does not match SHA256SUMS.
     """
-    path = SHIPPED / str(name_or_path) if str(name_or_path) in list_bundles() else Path(name_or_path)
-    if not (path / DESCRIPTION).is_file():
-        known = ", ".join(list_bundles()) or "none"
-        raise ConfigError(f"No bundle `{Path(name_or_path).name}`. Shipped bundles: {known}.")
-    sums = _read_sums(path)
-    optional = [name for name in (CALIBRATION, PERCENTILES) if (path / name).is_file()]
-    needed = [WEIGHTS, DESCRIPTION, *optional]
-    for name in needed:
-        if name not in sums:
-            raise InputError(Code.MODEL, f"{path.name}: {name} is not listed in {SUMS}.")
-    for name, expected in sums.items():
-        if not (path / name).is_file() or file_sha256(path / name) != expected:
-            raise InputError(Code.MODEL, f"{path.name}: {name} is missing or does not match {SUMS}.")
+    path, sums = find_bundle(name_or_path)
     info = configuration.build(BundleInfo, configuration.load_yaml(path / DESCRIPTION), where="bundle.")
-    digest = sums[WEIGHTS]
-    return Bundle(path, info, digest, _read_calibration(path, info), _read_percentiles(path, info, digest))
+    calibration, percentiles = (
+        read_json(path, CALIBRATION, Calibration),
+        read_json(path, PERCENTILES, Percentiles),
+    )
+    temperature = calibration.temperature
+    if temperature and len(temperature) != info.network.exits:
+        wrong = f"{len(temperature)} temperatures for {info.network.exits} exits"
+        raise unusable(path, CALIBRATION, wrong)
+    if not all(0 < value < 100 for value in temperature):
+        raise unusable(path, CALIBRATION, "a temperature that is not between 0 and 100")
+    if percentiles.curves and percentiles.weights_sha256 != sums[WEIGHTS]:
+        raise unusable(path, PERCENTILES, "made with other weights")
+    return Bundle(path, info, sums[WEIGHTS], calibration, percentiles)
 
 
 def save_bundle(
     path: Path, info: BundleInfo, network: LNN, card: str, calibration: Calibration | None = None
 ) -> Bundle:
-    """Write a bundle and its hashes; files are replaced one by one, SHA256SUMS last.
-
-    Kernels are stored in float16: half the size, and finer than the bf16 that computes with them.
-    """
-    path.mkdir(parents=True, exist_ok=True)
-    temporary = path / f".{WEIGHTS}.{os.getpid()}"
-    save_file({name: _stored(value) for name, value in network.state_dict().items()}, temporary)
-    os.replace(temporary, path / WEIGHTS)
+    """Write a bundle and its hashes; files are replaced one by one, SHA256SUMS last."""
+    write_weights(path, network.state_dict())
     values = configuration.as_dict(info)
     values["labels"] = [configuration.as_dict(label) for label in info.labels]
-    (path / DESCRIPTION).write_text(
-        yaml.safe_dump(values, sort_keys=False, width=110, default_flow_style=None), encoding="utf-8"
-    )
-    (path / CARD).write_text(card, encoding="utf-8")
+    write_description(path, values, card)
     (path / PERCENTILES).unlink(missing_ok=True)  # they belong to the weights that were here before
     return save_calibration(path, calibration or Calibration())
 
 
 def save_calibration(path: Path, calibration: Calibration) -> Bundle:
     """Replace calibration.json of the bundle at `path`, and the hashes."""
-    return _save_json(path, CALIBRATION, calibration)
+    write_json(path, CALIBRATION, calibration)
+    return load_bundle(path)
 
 
 def save_percentiles(path: Path, percentiles: Percentiles) -> Bundle:
     """Replace percentiles.json of the bundle at `path`, and the hashes."""
-    return _save_json(path, PERCENTILES, percentiles)
-
-
-def _save_json(path: Path, name: str, content: Any) -> Bundle:
-    text = json.dumps(configuration.as_dict(content), indent=1, allow_nan=False)
-    (path / name).write_text(text + "\n", encoding="utf-8")
-    found = [
-        each for each in (WEIGHTS, DESCRIPTION, CARD, CALIBRATION, PERCENTILES) if (path / each).exists()
-    ]
-    (path / SUMS).write_text("".join(f"{file_sha256(path / each)}  {each}\n" for each in found))
+    write_json(path, PERCENTILES, percentiles)
     return load_bundle(path)
-
-
-def _read_calibration(path: Path, info: BundleInfo) -> Calibration:
-    """Calibration of a bundle, empty where there is none.
-
-    Raises:
-        InputError: E_MODEL when it does not fit the bundle.
-    """
-    found = _read_json(path, CALIBRATION, Calibration, info)
-    if found.temperature and len(found.temperature) != info.network.exits:
-        wrong = f"{len(found.temperature)} temperatures for {info.network.exits} exits"
-        raise _unusable(info, CALIBRATION, wrong)
-    if not all(0 < value < 100 for value in found.temperature):
-        raise _unusable(info, CALIBRATION, "a temperature that is not between 0 and 100")
-    return found
-
-
-def _read_percentiles(path: Path, info: BundleInfo, weights_sha256: str) -> Percentiles:
-    """Percentile curves of a bundle, empty where there are none.
-
-    Raises:
-        InputError: E_MODEL when they were made with other weights.
-    """
-    found = _read_json(path, PERCENTILES, Percentiles, info)
-    if found.curves and found.weights_sha256 != weights_sha256:
-        raise _unusable(info, PERCENTILES, "made with other weights")
-    return found
-
-
-def _read_json(path: Path, name: str, kind: type[Content], info: BundleInfo) -> Content:
-    if not (path / name).is_file():
-        return kind()
-    try:
-        content = json.loads((path / name).read_bytes())
-        if not isinstance(content, dict):
-            raise ValueError("no object of keys and values")
-        return configuration.build(kind, content, where=f"{Path(name).stem}.")
-    except (ValueError, ConfigError) as error:
-        raise _unusable(info, name, str(error)) from error
-
-
-def _unusable(info: BundleInfo, name: str, reason: str) -> InputError:
-    return InputError(Code.MODEL, f"{info.name}: {name} cannot be used ({reason}).")
-
-
-def _stored(value: Tensor) -> Tensor:
-    value = value.detach().cpu().contiguous()
-    return value.half() if value.ndim > 1 and value.is_floating_point() else value
 
 
 def _loaded(value: Tensor) -> Tensor:
     return value.float() if value.is_floating_point() else value
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes, hexadecimal."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _read_sums(path: Path) -> dict[str, str]:
-    if not (path / SUMS).is_file():
-        raise InputError(Code.MODEL, f"{path.name}: {SUMS} is missing.")
-    text = (path / SUMS).read_bytes().decode("ascii", errors="replace")
-    lines = [line.split() for line in text.splitlines() if line.strip()]
-    if any(len(line) != 2 or Path(line[1]).name != line[1] for line in lines):
-        raise InputError(Code.MODEL, f"{path.name}: {SUMS} is not a list of hashes and file names.")
-    return {name: digest for digest, name in lines}

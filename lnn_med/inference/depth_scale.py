@@ -50,7 +50,8 @@ class DepthScale:
 @cache
 def depth_scale(names: tuple[str, ...] = ()) -> DepthScale:
     """The scale of these bundles, all that ship when none is named; one that cannot be read is left out."""
-    from lnn_med.inference.bundle import list_bundles, load_bundle  # torch takes its time to import
+    from lnn_med.inference.bundle import load_bundle  # torch takes its time to import
+    from lnn_med.inference.bundle_files import list_bundles
 
     exits = []
     for name in names or list_bundles():

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lnn_med.errors import ConfigError, Finding, WarningCode
-from lnn_med.inference.bundle import list_bundles, load_bundle
+from lnn_med.inference.bundle import load_bundle
+from lnn_med.inference.bundle_files import list_bundles
 from lnn_med.inference.head import Segmented, segment_head
 from lnn_med.inference.hippocampus import segment_crop, segment_in_head
 from lnn_med.inference.judgement import head_quality, seen_quality

@@ -74,7 +74,7 @@ class Stage(nn.Module):
             ChannelNorm(width), nn.Conv3d(width, 2 * width, 1), nn.GELU(), nn.Conv3d(2 * width, width, 1)
         )
         for last in (self.attention.project, self.mlp[-1]):
-            nn.init.normal_(last.weight, std=0.02)  # a stage begins near the identity
+            nn.init.normal_(last.weight, std=0.02)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, X, Y, Z) -> same shape."""
@@ -104,9 +104,16 @@ class Exit(nn.Module):
 class BrainClassifier(nn.Module):
     """Dementia, age and sex of a brain, at every exit.
 
-    Inputs are standardised with the buffers `centre` and `spread` (of features at each place, volumes and
-    clinical values), which training fills from its own people: 0 is usual, 1 a standard deviation away.
+    Inputs are standardised with the buffers, which training fills from its own people: 0 is usual, 1 a
+    standard deviation away.
     """
+
+    feature_centre: Tensor  # (features, *grid)
+    feature_spread: Tensor
+    volume_centre: Tensor  # (structures,)
+    volume_spread: Tensor
+    clinical_centre: Tensor  # (clinical,)
+    clinical_spread: Tensor
 
     def __init__(self, config: ClassifierConfig) -> None:
         super().__init__()

@@ -41,7 +41,7 @@ class LockedPredictor:
         """How the networks ran between two times, for provenance.json."""
         import torch
 
-        from lnn_med.inference.bundle import SUMS, file_sha256
+        from lnn_med.inference.bundle_files import SUMS, file_sha256
 
         engine = next(iter(self.predictor.engines.values()))
         cuda = engine.device.type == "cuda"
@@ -66,7 +66,7 @@ def locked_weights(bundles: list[Bundle]) -> frozenset[str]:
 
     Known weights are not enough: another label table or calibration changes every number.
     """
-    from lnn_med.inference.bundle import SUMS, file_sha256
+    from lnn_med.inference.bundle_files import SUMS, file_sha256
 
     known = shipped_sums()
     return frozenset(one.weights_sha256 for one in bundles if file_sha256(one.path / SUMS) in known)

@@ -57,7 +57,8 @@ class BundledModels:
         Raises:
             InputError: E_MODEL for a bundle that did not come with this package and is not allowed.
         """
-        from lnn_med.inference.bundle import SUMS, file_sha256, list_bundles, load_bundle
+        from lnn_med.inference.bundle import load_bundle
+        from lnn_med.inference.bundle_files import SUMS, file_sha256, list_bundles
         from lnn_med.scoring.locked import check_bundles
 
         bundles = [load_bundle(name) for name in self.bundle or list_bundles()]

@@ -16,19 +16,21 @@ from safetensors.torch import load_file, save_file
 
 from lnn_med.errors import Code, ConfigError, InputError
 from lnn_med.inference.bundle import (
+    Bundle,
+    Label,
+    load_bundle,
+    mirror_table,
+    save_bundle,
+    save_percentiles,
+)
+from lnn_med.inference.bundle_files import (
     CALIBRATION,
     DESCRIPTION,
     PERCENTILES,
     SUMS,
     WEIGHTS,
-    Bundle,
-    Label,
     file_sha256,
     list_bundles,
-    load_bundle,
-    mirror_table,
-    save_bundle,
-    save_percentiles,
 )
 from lnn_med.inference.calibration import Calibration, UsualInput, VolumeCalibration
 from lnn_med.inference.percentiles import Curve, Percentiles

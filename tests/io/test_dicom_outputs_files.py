@@ -14,7 +14,8 @@ from PIL import Image
 from pydicom.sr import _concepts_dict
 
 from lnn_med.errors import Code, Finding, InputError, WarningCode
-from lnn_med.inference.bundle import list_bundles, load_bundle
+from lnn_med.inference.bundle import load_bundle
+from lnn_med.inference.bundle_files import list_bundles
 from lnn_med.io.dicom_capture import laterality
 from lnn_med.io.dicom_codes import LEFT, PRIVATE_SCHEME, RIGHT, anatomy, is_known, own_code
 from lnn_med.io.dicom_outputs import OWNED, write_maps, write_outputs, write_pdf

@@ -11,7 +11,8 @@ import pydicom
 import pytest
 
 from lnn_med.errors import Code, InputError
-from lnn_med.inference.bundle import list_bundles, load_bundle
+from lnn_med.inference.bundle import load_bundle
+from lnn_med.inference.bundle_files import list_bundles
 from lnn_med.io import provenance
 from lnn_med.io.provenance import (
     PROVENANCE,

@@ -11,7 +11,8 @@ from types import SimpleNamespace
 import pytest
 
 from lnn_med.errors import Code, InputError
-from lnn_med.inference.bundle import Bundle, list_bundles, load_bundle, save_calibration
+from lnn_med.inference.bundle import Bundle, load_bundle, save_calibration
+from lnn_med.inference.bundle_files import list_bundles
 from lnn_med.inference.calibration import Calibration
 from lnn_med.inference.runtime import RuntimeConfig
 from lnn_med.prediction import ModelUsed
