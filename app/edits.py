@@ -131,7 +131,7 @@ def edited_record(
 
 
 def _mark(count: int) -> dict[str, str]:
-    message = f"A reader edited the labels; {count} structures have other volumes than the model's."
+    message = f"A reader edited the labels; structures with other volumes than the model's: {count}."
     return {"code": EDITED, "message": message}
 
 

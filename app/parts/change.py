@@ -15,7 +15,7 @@ from lnn_med.io.change import (
     signed_mm3_text,
     signed_percent_text,
 )
-from lnn_med.io.volumetry import FIRST, mm3_text
+from lnn_med.io.volumetry import FIRST, NO_VALUE, mm3_text
 
 BAND = f"±{REPEATABILITY_PCT:g} %"
 HEAD = ("Structure", "Earlier, mm³", "Now, mm³", "Change, mm³", "Change", BAND, "Bundle")
@@ -45,7 +45,7 @@ def _cells(one: Change) -> tuple[str, ...]:
         mm3_text(one.now_mm3),
         _with_interval(signed_mm3_text(one.change_mm3), mm3),
         _with_interval(signed_percent_text(one.change_pct), percent),
-        "beyond" if one.beyond_repeatability else "within",
+        NO_VALUE if one.change_pct is None else "beyond" if one.beyond_repeatability else "within",
         html.text(one.bundle),
     )
 

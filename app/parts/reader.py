@@ -46,7 +46,8 @@ def section(server: Hub, case: Case, user: Person, record: Mapping[str, Any]) ->
     """Show what was said about the scan, and let the reader give a verdict; `record` is the model's."""
     before = verdict_of(case)
     if before:
-        st.success(f"{DONE[before['decision']]} by {html.markdown(before['user'])} at {before['ts_utc']}.")
+        who = html.markdown(before["user"])
+        st.success(f"{DONE[before['decision']]} by {who} at {_time(before)} UTC.")
     if before and before["decision"] == EDIT:
         html.show(edit_table(record, json.loads((case.folder / RESULT_EDITED).read_bytes())))
     if server.readings is None:
@@ -61,7 +62,8 @@ def section(server: Hub, case: Case, user: Person, record: Mapping[str, Any]) ->
         at = options.index(EDIT) if edits else 0
         decision = st.radio("Verdict", options, index=at, format_func=WORDS.__getitem__, horizontal=True)
         html.show(f'<p class="quiet">{_hint(edits)}</p>')
-        reason = st.text_input("Reason (needed to reject; no names of patients)", max_chars=MAX_REASON)
+        fresh = f"reason-{case.token}-{before['ts_utc'] if before else ''}"  # empty after each verdict
+        reason = st.text_input("Reason (needed to reject; no names of patients)", "", MAX_REASON, fresh)
         if st.form_submit_button("Store the verdict"):
             if decision == REJECT and not reason.strip():
                 st.error("Say why the result is rejected.")
@@ -77,9 +79,13 @@ def _history(found: list[Reading], labels: Mapping[str, Any]) -> str:
         about = "as shown" if one["labels_sha256"] == labels else f"others ({models})"
         voxels = sum(one.get("edit", {}).get("changed_voxels", {}).values())
         verdict = DONE[one["decision"]] + (f", {voxels} voxels" if voxels else "")
-        cells.append(tuple(map(html.text, (one["ts_utc"], one["user"], verdict, one["reason"], about))))
+        cells.append(tuple(map(html.text, (_time(one), one["user"], verdict, one["reason"], about))))
     head = ("Time (UTC)", "Reader", "Verdict", "Reason", "Labels")
     return html.table("Verdicts on this scan", head, cells, words=(1, 2, 3, 4))
+
+
+def _time(entry: Mapping[str, Any]) -> str:
+    return str(entry["ts_utc"])[: len("2026-01-31 12:00:00")].replace("T", " ")
 
 
 def _hint(edits: Mapping[str, int]) -> str:

@@ -40,6 +40,7 @@ function mount(parent, data, name, tell, arrived) {
       if (viewers.length === 2) {
         viewers[0].followers.add(viewers[1])
         viewers[1].followers.add(viewers[0])
+        viewers[1].follow(viewers[0].volume.toMm(viewers[0].state.point))
       }
       host.dataset.ready = "true"
       host.viewers = viewers
