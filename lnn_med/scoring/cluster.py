@@ -1,4 +1,4 @@
-"""Where the workers of a cluster are: a running Dask scheduler, or one that starts jobs of SLURM or PBS.
+"""Where the workers of a cluster are: at a running Dask scheduler, or in jobs or pods that start here.
 
 Everything between machines goes through TLS, because whoever reaches a Dask scheduler can run code on it.
 """
@@ -16,9 +16,9 @@ from urllib.parse import urlsplit
 
 from lnn_med import config as configuration
 from lnn_med.errors import Code, ConfigError, InputError, require
+from lnn_med.scoring.kubernetes import CA, CERTIFICATE, KEY, KIND, KubernetesConfig, check_kubectl, pods
 
 EXTRA = "cluster"
-CA, CERTIFICATE, KEY = "ca.pem", "cert.pem", "key.pem"
 CONNECT_SECONDS = 60.0
 # A worker's slot is a process of its own, which Dask forbids to the daemons that it starts by default.
 NO_DAEMON = "export DASK_DISTRIBUTED__WORKER__DAEMON=False"
@@ -46,7 +46,7 @@ class ClusterConfig:
 
     def __post_init__(self) -> None:
         if self.kind not in CLASSES:
-            raise ConfigError(f"kind is {self.kind!r}; it must be {' or '.join(CLASSES)}.")
+            raise ConfigError(f"kind is {self.kind!r}; it must be {', '.join(CLASSES)} or {KIND}.")
         if self.jobs < 1 or self.cores < 1:
             raise ConfigError(f"jobs is {self.jobs} and cores is {self.cores}; both must be 1 or more.")
 
@@ -74,8 +74,10 @@ class Cluster:
         """
         require("distributed", EXTRA)
         if self.file is not None:
-            require("dask_jobqueue", EXTRA)
-            read_cluster(self.file)
+            if isinstance(read_cluster(self.file), KubernetesConfig):
+                check_kubectl()
+            else:
+                require("dask_jobqueue", EXTRA)
         else:
             security_for(str(self.address), self.tls)
 
@@ -88,7 +90,9 @@ class Cluster:
             InputError: E_NETWORK when no scheduler answers.
         """
         if self.file is not None:
-            with started(read_cluster(self.file)) as client:
+            config = read_cluster(self.file)
+            starting = started_pods(config) if isinstance(config, KubernetesConfig) else started(config)
+            with starting as client:
                 yield client
             return
         address = str(self.address)
@@ -96,13 +100,16 @@ class Cluster:
             yield client
 
 
-def read_cluster(path: Path) -> ClusterConfig:
-    """Read slurm.yaml or pbs.yaml.
+def read_cluster(path: Path) -> ClusterConfig | KubernetesConfig:
+    """Read slurm.yaml, pbs.yaml or kubernetes.yaml.
 
     Raises:
         ConfigError: the file cannot be used.
     """
-    return configuration.build(ClusterConfig, configuration.load_yaml(path))
+    values = configuration.load_yaml(path)
+    if values.get("kind") == KIND:
+        return configuration.build(KubernetesConfig, values)
+    return configuration.build(ClusterConfig, values)
 
 
 def security_for(address: str, folder: Path | None) -> Any:
@@ -144,6 +151,30 @@ def started(config: ClusterConfig) -> Iterator[Any]:
                 yield client
         finally:
             cluster.close()
+            for name in ("ca_file", "cert", "key"):  # it holds them open, in the folder that ends here
+                if file := getattr(cluster, f"_job_{name}", None):
+                    file.close()
+
+
+@contextmanager
+def started_pods(config: KubernetesConfig) -> Iterator[Any]:
+    """Start the scheduler here and its pods in Kubernetes, with keys that live as long as they do."""
+    from distributed import LocalCluster
+    from distributed.security import Security
+    from distributed.utils import get_ip
+
+    security = Security.temporary()
+    with LocalCluster(
+        n_workers=0,
+        host=config.address or get_ip(),
+        protocol="tls",
+        security=security,
+        dashboard_address="127.0.0.1:0",  # its page is not behind TLS
+    ) as cluster:
+        address = cluster.scheduler_address
+        with pods(config, address, security), _connected(cluster, None) as client:
+            _wait_for_a_worker(client, 60 * config.minutes_to_wait)
+            yield client
 
 
 def arguments(config: ClusterConfig, keys: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -15,7 +16,8 @@ import pytest
 
 from lnn_med.errors import Code, ConfigError, InputError
 from lnn_med.scoring import cluster as clusters
-from lnn_med.scoring.cluster import CA, CERTIFICATE, KEY, Cluster, arguments, read_cluster, security_for
+from lnn_med.scoring.cluster import Cluster, ClusterConfig, arguments, read_cluster, security_for
+from lnn_med.scoring.kubernetes import CA, CERTIFICATE, KEY
 from lnn_med.scoring.ledger import read_ledger
 from lnn_med.scoring.limits import Limits
 from lnn_med.scoring.runner import Progress, score
@@ -28,7 +30,7 @@ ROOT = Path(__file__).parents[2]
 SCANS = 6
 PATIENCE_S = 900  # four processes start; a busy machine takes minutes for that
 WRONG_FILES = (
-    ("kind: lsf", "slurm or pbs"),
+    ("kind: lsf", "slurm, pbs or kubernetes"),
     ("kind: slurm\nqeue: x", "queue"),
     ("kind: pbs\njobs: 0", "jobs"),
 )
@@ -167,6 +169,7 @@ def test_job_script_says_what_the_file_says(kind: str, word: str, tmp_path: Path
         f"shared_folder: {tmp_path}\nprologue: [module load python]\n"
     )
     config = read_cluster(file)
+    assert isinstance(config, ClusterConfig)
     with getattr(jobqueue, clusters.CLASSES[kind])(**arguments(config, str(tmp_path))) as made:
         script = made.job_script()
         assert made.scheduler_address.startswith("tls://")
@@ -177,13 +180,32 @@ def test_job_script_says_what_the_file_says(kind: str, word: str, tmp_path: Path
     assert "brain" in script
 
 
+def test_no_job_in_time_is_told_and_the_keys_are_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("dask_jobqueue")
+    programs, shared, unseen = tmp_path / "bin", tmp_path / "shared", []
+    for folder in (programs, shared):
+        folder.mkdir()
+    for name, words in (("sbatch", "Submitted batch job 1"), ("scancel", "")):
+        (programs / name).write_text(f"#!/bin/sh\necho {words}\n")
+        (programs / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setattr(sys, "unraisablehook", unseen.append)
+    file = tmp_path / "slurm.yaml"
+    file.write_text(f"kind: slurm\nshared_folder: {shared}\nminutes_to_wait: 0.01\n")
+    with pytest.raises(InputError, match="No job started") as error, Cluster(file=file).opened():
+        pass
+    assert error.value.code is Code.NETWORK
+    del error
+    gc.collect()
+    assert not list(shared.iterdir())
+    assert not unseen
+
+
 def test_wrong_files_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "cluster.yaml"
-    for text, words in (
-        ("kind: lsf", "slurm or pbs"),
-        ("kind: slurm\nqeue: x", "queue"),
-        ("kind: pbs\njobs: 0", "jobs"),
-    ):
+    for text, words in WRONG_FILES:
         file.write_text(text)
         with pytest.raises(ConfigError, match=words):
             read_cluster(file)
