@@ -171,8 +171,11 @@ def test_an_earlier_scan_stands_beside_it_at_the_same_place_with_the_change_of_e
     now = json.loads(saved(window, "whole result").read_bytes())["structures"][0]
     choose(window, "Earlier scan, shown beside it", "1. other.nii.gz")
     window.page.locator(".lnn-viewer.two[data-ready=true]").wait_for()
+    where = "host.viewers.map(one => one.volume.toMm(one.state.point))"
+    first, second = window.inside(where)
+    assert first == pytest.approx(second)
     window.inside("v.goTo([-20, 5, 3])")
-    places = window.inside("host.viewers.map(one => one.volume.toMm(one.state.point))")
+    places = window.inside(where)
     assert len(places) == 2
     assert places[0] == pytest.approx(places[1])
     assert places[0] == pytest.approx([-20, 5, 3], abs=3)
