@@ -39,12 +39,12 @@ Scheduler = Annotated[
 ]
 ClusterFile = Annotated[
     Path | None,
-    typer.Option("--cluster", help="Start workers as jobs of SLURM or PBS: see docs/clusters.md."),
+    typer.Option("--cluster", help="Workers as jobs of SLURM or PBS, or pods: see docs/clusters.md."),
 ]
 Tls = Annotated[Path | None, typer.Option(help="Folder with ca.pem, cert.pem and key.pem for --scheduler.")]
 ScanSeconds = Annotated[float, typer.Option(help="Longest time for one scan, seconds.", min=1)]
 ScanMemory = Annotated[float, typer.Option(help="Most memory of a process for one scan, MB.", min=100)]
-Table = Annotated[Path | None, typer.Option(help="Table of participants, joined by case.")]
+Table = Annotated[Path | None, typer.Option(help="Participants, joined by case: age, sex, education, mmse.")]
 RetryFailed = Annotated[
     bool, typer.Option("--retry-failed", help="Try failed scans again, those in quarantine, too.")
 ]
