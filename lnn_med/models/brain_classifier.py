@@ -127,6 +127,7 @@ class BrainClassifier(nn.Module):
         self.register_buffer("clinical_spread", torch.ones(config.clinical))
         self.embed = nn.Conv3d(config.features, width, 1)
         self.place = nn.Parameter(0.1 * torch.randn(width, *config.grid))
+        self.gain = nn.Parameter(0.1 * torch.randn(width, *config.grid))  # what counts differs by place
         self.record = ClinicalTokens(config.clinical, width)
         self.daft = ScaleAndShift(config.clinical, width) if config.fusion == "daft" else None
         self.stages = nn.ModuleList(Stage(config) for _ in range(config.stages))
@@ -171,7 +172,7 @@ class BrainClassifier(nn.Module):
     def _tokens(self, image: Tensor, inside: Tensor) -> Tensor:
         """Embedded places (B, C, X, Y, Z), 0 outside the brain; in training some are left out."""
         usual = (image - self.feature_centre) / self.feature_spread
-        x = self.embed(usual.clamp(-4, 4)) + self.place
+        x = self.embed(usual.clamp(-4, 4)) * (1 + self.gain) + self.place
         kept = inside[:, None].to(x.dtype)
         if self.training and self.config.dropout > 0:
             kept = kept * (torch.rand_like(kept) >= self.config.dropout)
