@@ -26,7 +26,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Locator, Page, sync_playwright
 
 from lnn_med.demo import mni152_template
 from lnn_med.io.nifti import write_nifti
@@ -80,16 +80,24 @@ def measure(page: Page, address: str, scan: Path) -> dict[str, float]:
     start = time.perf_counter()
     page.get_by_label("Files of the scan").set_input_files(str(scan))
     button = page.get_by_role("button", name="Measure", exact=True)
-    button.wait_for()
+    _wait(page, button)
     looked_into = time.perf_counter() - start
     button.click()
-    page.locator("td .big").first.wait_for()
+    _wait(page, page.locator("td .big").first)
     result = time.perf_counter() - start
     host = page.locator(".lnn-viewer[data-ready=true]")
     host.wait_for()
     images = time.perf_counter() - start
     redraw_ms = statistics.median(host.evaluate(SCROLL % SCROLLS))
     return {"looked_into_s": looked_into, "result_s": result, "images_s": images, "redraw_ms": redraw_ms}
+
+
+def _wait(page: Page, what: Locator) -> None:
+    """Wait until it is seen; end where the page refuses the scan instead."""
+    refusal = page.get_by_text("Code E_")
+    what.or_(refusal).first.wait_for()
+    if refusal.count():
+        raise SystemExit(f"The viewer refuses the scan: {refusal.first.inner_text()}")
 
 
 def main() -> None:
