@@ -20,6 +20,7 @@ from lnn_med.scoring.kubernetes import CA, CERTIFICATE, KEY, KIND, KubernetesCon
 
 EXTRA = "cluster"
 CONNECT_SECONDS = 60.0
+DASHBOARD_HOST = "127.0.0.1"  # its page is not behind TLS
 # A worker's slot is a process of its own, which Dask forbids to the daemons that it starts by default.
 NO_DAEMON = "export DASK_DISTRIBUTED__WORKER__DAEMON=False"
 CLASSES = {"slurm": "SLURMCluster", "pbs": "PBSCluster"}
@@ -99,6 +100,14 @@ class Cluster:
         with _connected(address, security_for(address, self.tls)) as client:
             yield client
 
+    def page(self, client: Any) -> str:
+        """Address of the page about the workers; that of a scheduler started here is on this machine."""
+        link = client.dashboard_link or ""
+        if not link or self.file is None:
+            return link
+        parts = urlsplit(link)  # Dask names this machine's address, on which the page does not listen
+        return parts._replace(netloc=f"{DASHBOARD_HOST}:{parts.port}").geturl()
+
 
 def read_cluster(path: Path) -> ClusterConfig | KubernetesConfig:
     """Read slurm.yaml, pbs.yaml or kubernetes.yaml.
@@ -169,7 +178,7 @@ def started_pods(config: KubernetesConfig) -> Iterator[Any]:
         host=config.address or get_ip(),
         protocol="tls",
         security=security,
-        dashboard_address="127.0.0.1:0",  # its page is not behind TLS
+        dashboard_address=f"{DASHBOARD_HOST}:0",
     ) as cluster:
         address = cluster.scheduler_address
         with pods(config, address, security), _connected(cluster, None) as client:
@@ -191,7 +200,7 @@ def arguments(config: ClusterConfig, keys: str) -> dict[str, Any]:
         "security": True,
         "protocol": "tls://",
         "shared_temp_directory": keys,
-        "scheduler_options": {"dashboard_address": "127.0.0.1:0"},  # its page is not behind TLS
+        "scheduler_options": {"dashboard_address": f"{DASHBOARD_HOST}:0"},
         "job_script_prologue": [*config.prologue, NO_DAEMON],
         "job_extra_directives": list(config.directives),
         **account,

@@ -147,7 +147,7 @@ def score(
                 entries = _here(waiting, models, workers, limits or Limits())
             else:
                 client = resources.enter_context(cluster.opened())
-                progress(Progress("scoring", 0, len(tasks), page=client.dashboard_link or ""))
+                progress(Progress("scoring", 0, len(tasks), page=cluster.page(client)))
                 entries = _there(waiting, models, client, limits or Limits())
             counts, interrupted = _work_off(entries, len(tasks), state, progress)
         _write_tables(state, people, bids)

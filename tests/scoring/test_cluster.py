@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -178,6 +179,13 @@ def test_job_script_says_what_the_file_says(kind: str, word: str, tmp_path: Path
     assert "--nthreads 1" in script
     assert "--tls-ca-file" in script
     assert "brain" in script
+
+
+def test_the_page_of_a_scheduler_started_here_is_on_this_machine(tmp_path: Path) -> None:
+    client = SimpleNamespace(dashboard_link="http://10.0.0.3:8787/status")
+    assert Cluster(file=tmp_path / "slurm.yaml").page(client) == "http://127.0.0.1:8787/status"
+    assert Cluster("tls://10.0.0.3:8786").page(client) == "http://10.0.0.3:8787/status"
+    assert Cluster(file=tmp_path / "slurm.yaml").page(SimpleNamespace(dashboard_link=None)) == ""
 
 
 def test_no_job_in_time_is_told_and_the_keys_are_gone(
