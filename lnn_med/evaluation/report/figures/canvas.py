@@ -42,7 +42,8 @@ def axes_of(height_in: float, columns: int = 1, rows: int = 1) -> tuple[Figure, 
     """A figure as wide as the text with (rows, columns) axes."""
     import matplotlib.pyplot as plt
 
-    return plt.subplots(rows, columns, figsize=(WIDTH_IN, height_in), squeeze=False)
+    gap = {"wspace": 0.06} if columns > 1 else {}  # a label of the right axes keeps off the left ones
+    return plt.subplots(rows, columns, figsize=(WIDTH_IN, height_in), squeeze=False, gridspec_kw=gap)
 
 
 def bar(axes: Axes, height: float, found: Mapping[str, Any], filled: bool) -> None:
