@@ -126,7 +126,7 @@ def answered(scan: Volume, engine: Engine) -> tuple[Segmented, Quality]:
         return brain, head_quality(scan, brain, sizes, engine)
     best, other = segment_crop(scan, engine)
     total = float((best.segmented.labels > 0).sum() * scan.voxel_mm3)
-    plain = judge_crop(total, best.certainty, other.certainty)
+    plain = judge_crop(best.segmented.labels, total, best.certainty, other.certainty)
     return best.segmented, seen_quality(plain, best.segmented, engine)
 
 

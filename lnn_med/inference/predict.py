@@ -189,7 +189,9 @@ class Predictor:
             label_names={SEGMENTATION: names},
             structures=_structures(answer.labels, names, answer.spread_mm3, engine, volume, answer.depth),
             derived={"hippocampus_mm3": total},
-            quality=seen_quality(judge_crop(total, best.certainty, other.certainty), answer, engine),
+            quality=seen_quality(
+                judge_crop(answer.labels, total, best.certainty, other.certainty), answer, engine
+            ),
             compute=_compute([answer, other.segmented], answer.depth),
             software=software(),
             findings=(*volume.findings, *resolution_findings(volume), note),

@@ -7,13 +7,16 @@ import pytest
 
 from lnn_med.errors import Code, InputError, WarningCode
 from lnn_med.inference.quality import (
+    ALIEN,
     UNSURE,
+    UNUSUAL,
     doubt,
     is_crop,
     judge_crop,
     judge_head,
     resolution_findings,
     with_doubt,
+    with_oddness,
     with_reasons,
     with_validation,
 )
@@ -107,22 +110,24 @@ def test_a_head_is_judged_by_size_slices_and_border(
 
 
 @pytest.mark.parametrize(
-    ("total", "certainty", "other", "status"),
+    ("total", "certainty", "other", "on_border", "status", "word"),
     [
-        (3000.0, 0.95, 0.80, "pass"),
-        (3000.0, 0.95, 0.945, "review"),  # both sides fit
-        (800.0, 0.95, 0.80, "review"),
-        (7000.0, 0.95, 0.80, "review"),
-        (200.0, 0.95, 0.80, "fail"),
-        (0.0, 0.0, 0.0, "fail"),
+        (3000.0, 0.95, 0.80, False, "pass", ""),
+        (3000.0, 0.95, 0.945, False, "review", "equally certain"),  # both sides fit
+        (3000.0, 0.95, 0.80, True, "review", "border"),
+        (800.0, 0.95, 0.80, False, "review", "800 mm³"),
+        (7000.0, 0.95, 0.80, False, "review", "7000 mm³"),
+        (200.0, 0.95, 0.80, True, "fail", "no hippocampus"),
+        (0.0, 0.0, 0.0, False, "fail", "no hippocampus"),
     ],
 )
-def test_a_crop_is_judged_by_size_and_certainty(
-    total: float, certainty: float, other: float, status: str
+def test_a_crop_is_judged_by_size_certainty_and_border(
+    total: float, certainty: float, other: float, on_border: bool, status: str, word: str
 ) -> None:
-    found = judge_crop(total, certainty, other)
+    found = judge_crop(labels_with_brain(on_border), total, certainty, other)
     assert found.status == status
-    assert bool(found.reasons) == (status != "pass")
+    assert len(found.reasons) == (status != "pass")
+    assert all(word in reason for reason in found.reasons)
 
 
 def test_weights_that_missed_their_validation_do_not_pass() -> None:
@@ -160,6 +165,26 @@ def test_a_network_in_doubt_is_looked_at(before: str, found: float, usual: float
     judged = with_doubt(Quality(before), found, usual)
     assert judged.status == after
     assert any("doubts" in reason for reason in judged.reasons) == (after == "review")
+
+
+@pytest.mark.parametrize(
+    ("before", "oddness", "after"),
+    [
+        ("pass", None, "pass"),  # not calibrated
+        ("pass", 0.99 * UNUSUAL, "pass"),
+        ("pass", 1.01 * UNUSUAL, "review"),
+        ("review", 1.01 * UNUSUAL, "review"),
+        ("pass", 1.01 * ALIEN, "fail"),
+        ("review", 1.01 * ALIEN, "fail"),
+        ("fail", 1.01 * UNUSUAL, "fail"),
+    ],
+)
+def test_an_unusual_scan_is_looked_at_and_an_alien_one_fails(
+    before: str, oddness: float | None, after: str
+) -> None:
+    judged = with_oddness(Quality(before), oddness)
+    assert judged.status == after
+    assert any("unlike" in reason for reason in judged.reasons) == (after != before or before == "review")
 
 
 def test_reasons_add_up_and_never_soften() -> None:
