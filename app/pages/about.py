@@ -11,6 +11,9 @@ from app.parts.session import owner, person
 from lnn_med.console import RESEARCH_USE
 from lnn_med.scoring.models import package_version
 
+KEPT = "Verdicts and edited labels stay in the folder that this server was given, under the scan's hash."
+GONE = "So are verdicts and edited labels."
+
 server = hub()
 owner()
 person()
@@ -19,7 +22,7 @@ html.show(
     f"<p>LNN-Med {html.text(package_version())}. {html.text(RESEARCH_USE)}</p>"
     f"<p>Uploads, results and images of a session lie in a private folder of this machine and are "
     f"deleted after {server.settings.keep_seconds / 60:.0f} minutes without use and when the server stops. "
-    "Nothing is sent anywhere.</p>"
+    f"{KEPT if server.readings else GONE} Nothing is sent anywhere.</p>"
 )
 st.subheader("Model cards", anchor=False)
 for name, card in cards().items():
