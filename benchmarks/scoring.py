@@ -181,10 +181,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         place = Path(temporary)
         folder = make_folder(options.data, place / "scans", options.scans)
-        rows = {
-            f"score, {workers} workers": score(folder, place / f"run{workers}", workers)
-            for workers in options.workers
-        }
+        rows = {}
+        for workers in options.workers:
+            rows[f"score, {workers} workers"] = score(folder, place / f"run{workers}", workers)
+            print(f"{workers} workers: {rows[f'score, {workers} workers']:.0f} s", file=sys.stderr)
         if options.predict:
             rows["predict, a process for each scan"] = predict(folder, place / "predicted", options.predict)
     hourly = {name: 3600 * folder.count / seconds for name, seconds in rows.items()}
