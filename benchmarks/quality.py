@@ -125,8 +125,7 @@ def answered(scan: Volume, engine: Engine) -> tuple[Segmented, Quality]:
         sizes = {name: float(counts[index] * scan.voxel_mm3) for index, name in names.items()}
         return brain, head_quality(scan, brain, sizes, engine)
     best, other = segment_crop(scan, engine)
-    total = float((best.segmented.labels > 0).sum() * scan.voxel_mm3)
-    plain = judge_crop(best.segmented.labels, total, best.certainty, other.certainty)
+    plain = judge_crop(scan, best.segmented.labels, best.certainty, other.certainty)
     return best.segmented, seen_quality(plain, best.segmented, engine)
 
 

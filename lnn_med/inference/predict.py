@@ -190,7 +190,7 @@ class Predictor:
             structures=_structures(answer.labels, names, answer.spread_mm3, engine, volume, answer.depth),
             derived={"hippocampus_mm3": total},
             quality=seen_quality(
-                judge_crop(answer.labels, total, best.certainty, other.certainty), answer, engine
+                judge_crop(volume, answer.labels, best.certainty, other.certainty), answer, engine
             ),
             compute=_compute([answer, other.segmented], answer.depth),
             software=software(),

@@ -110,21 +110,28 @@ def test_a_head_is_judged_by_size_slices_and_border(
 
 
 @pytest.mark.parametrize(
-    ("total", "certainty", "other", "on_border", "status", "word"),
+    ("length", "margin", "slice_mm", "other", "status", "word"),
     [
-        (3000.0, 0.95, 0.80, False, "pass", ""),
-        (3000.0, 0.95, 0.945, False, "review", "equally certain"),  # both sides fit
-        (3000.0, 0.95, 0.80, True, "review", "border"),
-        (800.0, 0.95, 0.80, False, "review", "800 mm³"),
-        (7000.0, 0.95, 0.80, False, "review", "7000 mm³"),
-        (200.0, 0.95, 0.80, True, "fail", "no hippocampus"),
-        (0.0, 0.0, 0.0, False, "fail", "no hippocampus"),
+        (30, 4, 1.0, 0.80, "pass", ""),
+        (30, 4, 1.0, 0.945, "review", "equally certain"),  # both sides fit
+        (30, 3, 1.0, 0.80, "pass", ""),
+        (30, 2, 1.0, 0.80, "review", "2.0 mm from the border"),
+        (30, 0, 1.0, 0.80, "review", "0.0 mm from the border"),
+        (60, 4, 0.5, 0.80, "review", "2.0 mm from the border"),  # margins are mm, not voxels
+        (8, 4, 1.0, 0.80, "review", "800 mm³"),
+        (70, 4, 1.0, 0.80, "review", "7000 mm³"),
+        (2, 0, 1.0, 0.80, "fail", "no hippocampus"),
+        (0, 4, 1.0, 0.0, "fail", "no hippocampus"),
     ],
 )
-def test_a_crop_is_judged_by_size_certainty_and_border(
-    total: float, certainty: float, other: float, on_border: bool, status: str, word: str
+def test_a_crop_is_judged_by_size_certainty_and_margin(
+    length: int, margin: int, slice_mm: float, other: float, status: str, word: str
 ) -> None:
-    found = judge_crop(labels_with_brain(on_border), total, certainty, other)
+    """A bar of 100 mm² and `length` slices that ends `margin` slices before the image does."""
+    labels = np.zeros((20, 20, length + margin + 6), dtype=np.uint8)
+    labels[5:15, 5:15, 6 : 6 + length] = 1
+    volume = empty(labels.shape, (1.0, 1.0, slice_mm))
+    found = judge_crop(volume, labels, 0.95, other)
     assert found.status == status
     assert len(found.reasons) == (status != "pass")
     assert all(word in reason for reason in found.reasons)
