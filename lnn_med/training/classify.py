@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -93,8 +93,11 @@ def _learn(
 ) -> None:
     kernels = [value for value in network.parameters() if value.ndim > 1]
     rest = [value for value in network.parameters() if value.ndim <= 1]
-    groups = [{"params": kernels, "weight_decay": schedule.weight_decay}, {"params": rest}]
-    optimizer = torch.optim.AdamW(groups, lr=schedule.learning_rate, weight_decay=0.0)
+    groups: list[dict[str, Any]] = [
+        {"params": kernels, "weight_decay": schedule.weight_decay},
+        {"params": rest, "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.AdamW(groups, lr=schedule.learning_rate)
     count = len(people.dementia)
     steps = epochs * math.ceil(count / schedule.batch)
     shown = torch.tensor(schedule.shown)

@@ -1,0 +1,159 @@
+"""People for a classifier: scans measured once by the segmentation network, records from a table."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from lnn_med.errors import ConfigError
+from lnn_med.inference.brain_features import BrainFeatures, brain_features
+from lnn_med.inference.head import spacing_ratio
+from lnn_med.inference.model_space import into_model_space
+from lnn_med.inference.runtime import Engine
+from lnn_med.io import read
+from lnn_med.training.classify import People
+from lnn_med.volume import Volume
+
+logger = logging.getLogger(__name__)
+SEX_CODES = {"F": 0.0, "M": 1.0}
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class PeopleSource:
+    """A table of people, one scan a row, and the names of its columns; an empty name: the table has none.
+
+    `image` is relative to `root`; `sex` holds F or M; `dementia` 1 or 0. Cells may be empty.
+    """
+
+    root: str
+    table: str = "participants.csv"
+    image: str = "image"
+    person: str = "subject"
+    age: str = "age"
+    sex: str = "sex"
+    education: str = ""
+    mmse: str = ""
+    dementia: str = ""
+
+    @property
+    def clinical(self) -> tuple[str, str, str, str]:
+        """Columns in the order of the classifier's clinical values."""
+        return self.age, self.sex, self.education, self.mmse
+
+
+class Measured(NamedTuple):
+    """People, the name of each (scans of one person share it), and how well each brain was placed."""
+
+    people: People
+    persons: list[str]
+    residual_mm: Tensor  # (N,)
+
+
+def measure_people(
+    sources: Sequence[PeopleSource],
+    engine: Engine,
+    template_mm: NDArray[np.float64],
+    cache: Path,
+    progress: Progress | None = None,
+) -> Measured:
+    """Features and records of everyone; what is in `cache` is not measured again.
+
+    Args:
+        sources: tables of people.
+        engine: the segmentation network, at the depth whose probabilities count.
+        template_mm: where its structures lie in the template, RAS mm, (classes - 1, 3).
+        cache: folder for one file a scan, named after the weights and the scan.
+
+    Raises:
+        ConfigError: a table without a named column, or with a value that cannot be.
+        InputError: a scan that cannot be read.
+    """
+    rows = [(source, row) for source in sources for _, row in _table(source).iterrows()]
+    found: list[tuple[Tensor, Tensor, Tensor, float]] = []
+    records, persons = [], []
+    cache.mkdir(parents=True, exist_ok=True)
+    for number, (source, row) in enumerate(rows, start=1):
+        scan = Path(source.root).expanduser() / str(row[source.image])
+        found.append(_measured(scan, engine, template_mm, cache))
+        records.append([_value(row, name) for name in (*source.clinical, source.dementia)])
+        persons.append(str(row[source.person]))
+        if progress:
+            progress(number, len(rows))
+    table = torch.tensor(records, dtype=torch.float32)
+    places, inside, volumes, residual = zip(*found, strict=True)
+    people = People(
+        torch.stack(places).float(), torch.stack(inside), torch.stack(volumes), table[:, :-1], table[:, -1]
+    )
+    return Measured(people, persons, torch.tensor(residual))
+
+
+def see(volume: Volume, engine: Engine, template_mm: NDArray[np.float64]) -> BrainFeatures:
+    """A head as a classifier sees it.
+
+    Raises:
+        ValueError: too few structures were found to place the brain.
+    """
+    space = engine.bundle.info.space
+    seen = into_model_space(volume, space)
+    run = engine(seen.image, spacing_ratio(volume, space.spacing_mm))
+    with torch.inference_mode():
+        image = torch.from_numpy(seen.image)[None, None].to(engine.device, engine.dtype)
+        features = engine.network.features(image)[0].cpu()
+    labels = engine.bundle.info.labels
+    return brain_features(features, run.probabilities, seen.image, seen.placement.affine, labels, template_mm)
+
+
+def _measured(
+    scan: Path, engine: Engine, template_mm: NDArray[np.float64], cache: Path
+) -> tuple[Tensor, Tensor, Tensor, float]:
+    name = scan.name.removesuffix(".gz").removesuffix(".nii")
+    file = cache / f"{engine.bundle.weights_sha256[:8]}-{name}.safetensors"
+    if not file.is_file():
+        made = see(read(scan), engine, template_mm)
+        content = {
+            "places": made.places.half().contiguous(),
+            "inside": made.inside.contiguous(),
+            "volumes": made.volumes.float().contiguous(),
+            "residual_mm": torch.tensor(made.space.residual_mm),
+        }
+        temporary = file.with_suffix(f".{os.getpid()}")
+        save_file(content, temporary)
+        os.replace(temporary, file)
+    tensors = load_file(file)
+    return tensors["places"], tensors["inside"], tensors["volumes"], float(tensors["residual_mm"])
+
+
+def _table(source: PeopleSource) -> pd.DataFrame:
+    path = Path(source.root).expanduser() / source.table
+    if not path.is_file():
+        raise ConfigError(f"No table `{source.table}` in `{source.root}`.")
+    frame = pd.read_csv(path)
+    for name in (source.image, source.person, *source.clinical, source.dementia):
+        if name and name not in frame:
+            raise ConfigError(f"{source.table}: no column `{name}`; it has {', '.join(frame.columns)}.")
+    return frame
+
+
+def _value(row: pd.Series[object], name: str) -> float:
+    """A cell as a number: sex as 0 (F) or 1 (M), NaN where the cell is empty or there is no such column."""
+    if not name or pd.isna(row[name]):
+        return math.nan
+    cell = row[name]
+    if isinstance(cell, str):
+        if cell not in SEX_CODES:
+            raise ConfigError(f"column `{name}` holds `{cell}`; F, M or a number is needed.")
+        return SEX_CODES[cell]
+    return float(cell)  # type: ignore[arg-type]
