@@ -25,7 +25,7 @@ from tests.predictions import CANARY, CANARY_ID, threshold_prediction
 
 COMMANDS = (
     *("demo", "predict", "score", "status", "train", "evaluate", "calibrate", "bundles", "doctor"),
-    *("plan-study", "stress", "validate", "view"),
+    *("percentiles", "plan-study", "stress", "validate", "view"),
 )
 GROUPS = {"audit", "pacs"}
 HEAVY = ("numpy", "torch", "monai", "pydicom", "pandas", "nibabel", "scipy", "PIL", "matplotlib", "sklearn")

@@ -9,6 +9,7 @@ import pytest
 from lnn_med import allocator, doctor
 from lnn_med.errors import Code, InputError
 from lnn_med.inference import bundle as bundle_module
+from lnn_med.inference import bundle_files
 from tests.cli_runner import run
 
 
@@ -23,7 +24,7 @@ def broken_bundle(monkeypatch):
     def refuse(name):
         raise InputError(Code.MODEL, f"{name}: weights.safetensors does not match SHA256SUMS.")
 
-    monkeypatch.setattr(bundle_module, "list_bundles", lambda: ["hippocampus-t1"])
+    monkeypatch.setattr(bundle_files, "list_bundles", lambda: ["hippocampus-t1"])
     monkeypatch.setattr(bundle_module, "load_bundle", refuse)
 
 
@@ -38,7 +39,7 @@ def test_facts_fit_this_machine(quick):
 
 
 def test_command_shows_each_fact_and_json_holds_the_same(quick, capsys, monkeypatch):
-    monkeypatch.setattr(bundle_module, "list_bundles", lambda: [])
+    monkeypatch.setattr(bundle_files, "list_bundles", lambda: [])
     assert run("doctor") == 0
     shown = capsys.readouterr().out
     for word in ("processor", "memory", "CUDA", "one convolution", "chosen", "because", "No bundle"):

@@ -20,9 +20,7 @@ def landmarks(rng: np.random.Generator) -> NDArray[np.float64]:
 def tilted() -> NDArray[np.float64]:
     """Rotation, unequal scales and a shift: scan RAS mm to MNI RAS mm."""
     angle = np.deg2rad(14)
-    turn = np.array(
-        [[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0.1, 0.995]]
-    )
+    turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0.1, 0.995]])
     affine = np.eye(4)
     affine[:3, :3] = turn @ np.diag([1.1, 0.95, 1.05])
     affine[:3, 3] = 12, -31, 8
