@@ -19,6 +19,7 @@ MM3_IN_CM3 = 1000.0
 STROKES = {5: "1 3", 25: "5 3", 50: "", 75: "5 3", 95: "1 3"}  # dash patterns; the outermost are dotted
 FONTS = "sans-serif, 'Libertinus Serif'"  # the second is the page's, which knows no others
 TICKS = 4
+LABEL_PX = 10.0  # between the numbers of lines that end close together
 STEPS = (1, 2, 2.5, 5, 10)  # that a scale may count in, times a power of ten
 
 
@@ -89,11 +90,29 @@ def _panel(curve: Mapping[str, Any], reference: Mapping[str, Any]) -> str:
             f'<polyline points="{points}" fill="none" stroke="#333" stroke-width="{width}" '
             f'stroke-dasharray="{dashes or "none"}"/>'
         )
-        parts.append(_text(scale.x(ages[-1]) + 4, scale.y(line[-1]) + 4, str(number)))
+    heights = spread([scale.y(line[-1]) for line in lines.values()])
+    for number, height in zip(lines, heights, strict=True):
+        parts.append(_text(scale.x(ages[-1]) + 4, height + 4, str(number)))
     x, y = scale.x(age), scale.y(patient)
     parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="6" fill="none" stroke="#a00000" stroke-width="2.5"/>')
     parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="1.5" fill="#a00000"/>')
     return "".join(parts)
+
+
+def spread(heights: Sequence[float]) -> list[float]:
+    """Heights of labels, moved a little so that neighbours are LABEL_PX apart; their order stays."""
+    order = sorted(range(len(heights)), key=lambda n: heights[n])
+    moved = [heights[n] for n in order]
+    for _ in range(len(moved) ** 2):  # each pass parts touching neighbours evenly; few passes are needed
+        for n in range(len(moved) - 1):
+            missing = LABEL_PX - (moved[n + 1] - moved[n])
+            if missing > 0:
+                moved[n] -= missing / 2
+                moved[n + 1] += missing / 2
+    found = [0.0] * len(moved)
+    for n, value in zip(order, moved, strict=True):
+        found[n] = value
+    return found
 
 
 def _beyond(scale: _Scale, known: Sequence[float]) -> str:

@@ -114,12 +114,12 @@ def reference_rows(record: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     if not reference:
         return [("Percentile for age and sex", NO_VALUE, NO_REFERENCE)]
     low, high = reference["ages_years"]
-    people = f"{reference['name']}: {reference['people']} people of {low:.0f} to {high:.0f} years"
-    rows = []
+    people = f"{reference['name']}; {low:.0f} to {high:.0f} years"
+    rows = [("Reference people", str(reference["people"]), people)]
     for curve in reference["curves"]:
         name = in_words(curve["structure"])
         known = curve["percentile"] is not None
-        note = f"{'same age, sex and head size' if known else 'outside their ages'}; {people}"
+        note = "same age, sex and head size" if known else "outside the ages of the reference people"
         rows.append((f"{name}, percentile", percentile_text(curve["percentile"]), note))
         rows.append(
             (

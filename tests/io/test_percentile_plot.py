@@ -6,9 +6,21 @@ import re
 from typing import Any
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 
-from lnn_med.io.percentile_plot import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, percentile_plot, tick_step
+from lnn_med.io.percentile_plot import (
+    BOTTOM,
+    HEIGHT,
+    LABEL_PX,
+    LEFT,
+    RIGHT,
+    TOP,
+    WIDTH,
+    percentile_plot,
+    spread,
+    tick_step,
+)
 from lnn_med.io.volumetry import NO_REFERENCE, percentile_text, reference_rows
 
 AGES = [20.0, 50.0, 80.0]
@@ -76,12 +88,13 @@ def test_without_reference_people_there_is_no_plot_and_the_row_says_so() -> None
 
 def test_rows_name_the_people_and_give_whole_percentiles() -> None:
     rows = reference_rows(record())
-    assert rows[0][:2] == ("Hippocampus, percentile", "12")
-    assert "98 people of 20 to 80 years" in rows[0][2]
-    assert rows[1][1] == "6\u202f250 mm³"
+    assert rows[0][:2] == ("Reference people", "98")
+    assert rows[0][2].endswith("20 to 80 years")
+    assert rows[1][:2] == ("Hippocampus, percentile", "12")
+    assert rows[2][1] == "6\u202f250 mm³"
     beyond = reference_rows(record(age=90.0))
-    assert beyond[0][1] == "–"
-    assert beyond[0][2].startswith("outside their ages")
+    assert beyond[1][1] == "–"
+    assert beyond[1][2].startswith("outside the ages")
 
 
 @pytest.mark.parametrize(
@@ -90,6 +103,15 @@ def test_rows_name_the_people_and_give_whole_percentiles() -> None:
 )
 def test_percentiles_in_words_never_claim_the_first_or_the_last(percentile: float | None, words: str) -> None:
     assert percentile_text(percentile) == words
+
+
+def test_numbers_of_lines_that_end_together_are_parted_and_keep_their_order() -> None:
+    heights = [100.0, 101.0, 150.0, 99.0]
+    found = spread(heights)
+    assert sorted(range(4), key=lambda n: found[n]) == sorted(range(4), key=lambda n: heights[n])
+    assert min(np.diff(sorted(found))) == pytest.approx(LABEL_PX, abs=0.2)
+    assert found[2] == 150.0
+    assert spread([1.0, 50.0]) == [1.0, 50.0]
 
 
 @pytest.mark.parametrize(
