@@ -12,7 +12,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from tests.browser.conftest import WAIT_MS, Window, open_window
+from tests.browser.conftest import WAIT_MS, Window, open_window, playwright
 
 pytestmark = pytest.mark.browser
 
@@ -200,7 +200,7 @@ def choose(window: Window, label: str, option: str) -> Any:
         window.page.get_by_label(label).click()
         try:
             return entry.click(timeout=WAIT_MS / OPENINGS)
-        except pytest.importorskip("playwright.sync_api").TimeoutError:
+        except playwright.TimeoutError:
             window.page.keyboard.press("Escape")
     raise AssertionError(f"{option} never stood in the list of {label}.")
 
