@@ -192,7 +192,7 @@ def _dicom_answer(scan: Path) -> dict[str, Any]:
     rows = []
     for row in series_table(folder):
         facts = people.get(row.series_uid)
-        age, sex = (facts.age_years, facts.sex or None) if facts else (None, None)
+        age, sex = (facts.person.age_years, facts.person.sex or None) if facts else (None, None)
         rows.append(asdict(row) | {"age": age, "sex": sex})
     return {"scan": str(scan), "series": rows, "facts": {}}
 

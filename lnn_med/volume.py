@@ -59,7 +59,8 @@ class Source:
 
     `name` is the file or folder name as given, `sha256` the hash over the bytes of all files read.
     `tags` holds acquisition facts by DICOM keyword (Modality, Manufacturer, MagneticFieldStrength, ...).
-    `patient` holds values that only the result page may show (PatientAge, PatientSex), never logs.
+    `patient` holds values that only the result page may show, never logs: PatientAge (years) with
+    PatientAgeFrom (the elements that tell it), PatientSex.
     `dicom` is there for a DICOM series whose UIDs can be referenced; it names the patient, too.
     """
 

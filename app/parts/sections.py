@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from app.parts import html
-from lnn_med.io.volumetry import LIMITS, QC_WORDS, rows_of, saved_pct
+from lnn_med.io.volumetry import LIMITS, QC_WORDS, age_text, rows_of, saved_pct
 
 SHORT_HASH = 8
 
@@ -31,7 +31,7 @@ def identity(name: str, facts: Mapping[str, Any], record: Mapping[str, Any]) -> 
     who = [
         ("Scan", name),
         ("Sex", facts.get("sex") or "not given"),
-        ("Age", f"{facts['age']:.0f} years" if facts.get("age") is not None else "not given"),
+        ("Age", age_text(facts.get("age"))),
         ("Voxels", " × ".join(map(str, shape))),
         ("Spacing", " × ".join(f"{step:.3g}" for step in spacing) + " mm"),
         ("Axes", record["input"]["orientation"]),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -14,8 +14,8 @@ import typer
 from lnn_med.allocator import keep_memory
 from lnn_med.cli.app import DONE, app, example, predictor
 from lnn_med.console import RESEARCH_USE, console, set_up_logging, show_json, working
-from lnn_med.errors import ConfigError
-from lnn_med.options import AllowUnlocked, Budget, Bundle, Depth, Device, Json, Runtime, Verbose
+from lnn_med.errors import ConfigError, require
+from lnn_med.options import AllowUnlocked, Budget, Bundle, Depth, Device, Json, Pdf, Runtime, Verbose
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -151,11 +151,17 @@ def watch(
     device: Device = "auto",
     runtime: Runtime = "auto",
     allow_unlocked: AllowUnlocked = False,
+    pdf: Pdf = False,
     verbose: Verbose = False,
 ) -> int:
-    """Score each new MR study and send its segmentation and measurements back, until interrupted."""
+    """Score each new MR study and send its segmentation and measurements back, until interrupted.
+
+    Age and sex are taken from the images; where they stood is written beside each result.
+    """
     set_up_logging(verbose)
     keep_memory()
+    if pdf:
+        require("typst", "report")  # before any work
     if once and by == "listen":
         raise ConfigError("--once goes with polling; a listener has no end.")
     threading.excepthook = _say_kind_only
@@ -166,7 +172,7 @@ def watch(
     with locked(out):
         text = console()
         measure = predictor(bundle, depth, budget, device, runtime, allow_unlocked)
-        watching = Watch(config, out, scorer(out, measure))
+        watching = Watch(config, out, scorer(out, measure, pdf))
         text.print(f"Watching into {out}; Ctrl-C ends it, the same command goes on. {RESEARCH_USE}")
         if by == "listen":
             watching.listen()
@@ -174,19 +180,29 @@ def watch(
     return DONE
 
 
-def scorer(out: Path, measure: Callable[[Volume, Any], Prediction]) -> Callable[[Path], Path]:
-    """What scores the folder of one study: read, measured, and written to `out/results/<study>`."""
+def scorer(
+    out: Path, measure: Callable[[Volume, Any], Prediction], pdf: bool = False
+) -> Callable[[Path], Path]:
+    """What scores the folder of one study: read, measured, and written to `out/results/<study>`.
+
+    Age and sex of its header go to the networks and, with `pdf`, onto the page.
+    """
     from lnn_med.io import read
+    from lnn_med.io.dicom_person import clinical_of
     from lnn_med.io.files import sha256_of
-    from lnn_med.io.result_files import RESULT, write_prediction
+    from lnn_med.io.result_files import RESULT, Extras, write_prediction
     from lnn_med.pacs.watch import RESULTS
     from lnn_med.scoring import audit
     from lnn_med.scoring.locked import execution_of
 
     def score(folder: Path) -> Path:
         result, began = out / RESULTS / folder.name, datetime.now(UTC)
-        prediction = measure(read(folder), {})
-        write_prediction(prediction, result, execution_of(measure, began))
+        volume = read(folder)
+        clinical, origins = clinical_of(volume.source)
+        prediction = measure(volume, clinical)
+        execution = replace(execution_of(measure, began), clinical_from=origins)
+        extras = Extras(pdf=pdf, facts={**clinical, "from": origins})
+        write_prediction(prediction, result, execution, extras=extras)
         source = prediction.source
         scan = audit.object_of("scan", source.sha256, source.name)
         audit.record(out, audit.Event("scored", scan, source.sha256, sha256_of([result / RESULT])))

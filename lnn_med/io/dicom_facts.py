@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import date
 from typing import Any
 
 from pydicom.charset import python_encoding
@@ -18,6 +17,7 @@ from pydicom.tag import Tag
 from lnn_med.errors import InputError
 from lnn_med.io.dicom_enhanced import PER_FRAME, SHARED, first_item
 from lnn_med.io.dicom_files import COMPRESSED
+from lnn_med.io.dicom_person import Person, read_person
 from lnn_med.io.dicom_values import number, numbers, text, values
 
 MR_CLASSES = (
@@ -25,8 +25,6 @@ MR_CLASSES = (
     "1.2.840.10008.5.1.4.1.1.4.1",  # Enhanced MR Image Storage
     "1.2.840.10008.5.1.4.1.1.4.4",  # Legacy Converted Enhanced MR Image Storage
 )
-DAYS_PER_YEAR = 365.25
-_AGE_UNITS_PER_YEAR = {"Y": 1.0, "M": 12.0, "W": DAYS_PER_YEAR / 7, "D": DAYS_PER_YEAR}
 
 # Acquisition facts for `Source.tags`. Free text (descriptions, protocol) stays out: people type names there.
 _TEXT_TAGS = (
@@ -100,8 +98,7 @@ class Facts:
     unknown_charset: bool
     tags: tuple[tuple[str, Any], ...]
     identity: tuple[str, str, str]  # hashes of PatientID, PatientName, PatientBirthDate; empty when absent
-    age_years: float | None
-    sex: str
+    person: Person
 
     @property
     def is_mr(self) -> bool:
@@ -150,10 +147,7 @@ def read_facts(header: Dataset, sop_class: str, syntax: str) -> Facts:
             _hash("".join(letter for letter in text(header, "PatientName").casefold() if letter.isalnum())),
             _hash(text(header, "PatientBirthDate")),
         ),
-        age_years=_age_years(header),
-        sex=text(header, "PatientSex").upper()
-        if text(header, "PatientSex").upper() in ("F", "M", "O")
-        else "",
+        person=read_person(header),
     )
 
 
@@ -195,20 +189,3 @@ def _unknown_charset(header: Dataset) -> bool:
 
 def _hash(value: str) -> str:
     return hashlib.blake2b(value.encode(), digest_size=8).hexdigest() if value else ""
-
-
-def _age_years(header: Dataset) -> float | None:
-    """Age at the scan from PatientAge, for example "041Y", or from the birth and study dates."""
-    written = text(header, "PatientAge").upper()
-    if len(written) >= 2 and written[:-1].isdigit() and written[-1] in _AGE_UNITS_PER_YEAR:
-        return round(int(written[:-1]) / _AGE_UNITS_PER_YEAR[written[-1]], 2)
-    try:
-        born, scanned = (_date(text(header, keyword)) for keyword in ("PatientBirthDate", "StudyDate"))
-    except ValueError:
-        return None
-    years = (scanned - born).days / DAYS_PER_YEAR
-    return round(years, 2) if 0 <= years <= 130 else None
-
-
-def _date(written: str) -> date:
-    return date(int(written[:4]), int(written[4:6]), int(written[6:8]))

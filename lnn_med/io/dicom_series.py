@@ -11,6 +11,7 @@ from lnn_med.errors import Finding, WarningCode
 from lnn_med.io.dicom_facts import Facts
 from lnn_med.io.dicom_folder import PathLike, Series, open_folder
 from lnn_med.io.dicom_origin import read_origin
+from lnn_med.io.dicom_person import SEX, common_person
 from lnn_med.io.dicom_pick import SeriesInfo, format_table, pick_named, pick_t1, series_table
 from lnn_med.io.dicom_pixels import ImageFile, read_block
 from lnn_med.io.files import unchanged
@@ -60,7 +61,7 @@ def _load(series: Series, name: str, findings: tuple[Finding, ...]) -> Volume:
         sha256=sha256,
         series_uid=series.uid,
         tags=_tags(facts, series),
-        patient=_patient(facts),
+        patient=_patient(series),
         dicom=origin,
     )
     return Volume(data, block.affine, source, findings + _series_findings(series, bits_cut, origin is None))
@@ -85,9 +86,10 @@ def _is_inverted(series: Series) -> bool:
     return any(instance.pixels is not None and instance.pixels.inverted for instance in series.instances)
 
 
-def _patient(facts: Facts) -> dict[str, Any]:
-    patient = {"PatientAge": facts.age_years, "PatientSex": facts.sex or None}
-    return {keyword: value for keyword, value in patient.items() if value is not None}
+def _patient(series: Series) -> dict[str, Any]:
+    person = common_person(one.facts.person for one in series.instances if one.facts)
+    patient = {"PatientAge": person.age_years, "PatientAgeFrom": person.age_from, SEX: person.sex}
+    return {keyword: value for keyword, value in patient.items() if value not in (None, "")}
 
 
 def _series_findings(series: Series, bits_cut: bool, nameless: bool) -> tuple[Finding, ...]:

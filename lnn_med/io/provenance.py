@@ -43,7 +43,7 @@ class Execution:
 
     `device` is "cpu" or "cuda" with its name, `cuda` the version that torch was built for. `seed` is None
     when nothing was drawn. `configuration` holds the options and hashes that decide the outcome, as plain
-    values.
+    values. `clinical_from` names the DICOM elements that age and sex were taken from, never their values.
     """
 
     started_utc: datetime | None = None
@@ -52,6 +52,7 @@ class Execution:
     cuda: str | None = None
     seed: int | None = None
     configuration: Mapping[str, Any] = field(default_factory=dict)
+    clinical_from: Mapping[str, str] = field(default_factory=dict)
 
 
 def provenance_record(
@@ -85,6 +86,7 @@ def provenance_record(
             "sha256": source.sha256,
             "geometry_sha256": geometry_sha256(prediction.scan),
             **_dicom(source.dicom),
+            **({"clinical_from": dict(run.clinical_from)} if run.clinical_from else {}),
         },
         "qc": {"status": prediction.quality.status, "reasons": list(prediction.quality.reasons)},
         "warnings": sorted({found.code.value for found in prediction.findings}),

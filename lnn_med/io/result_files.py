@@ -41,7 +41,7 @@ class Extras:
 
     dicom_maps: bool = False  # depth and uncertainty as DICOM: four bytes a voxel
     pdf: bool = False  # the volumetry page; for DICOM input also as a DICOM document
-    facts: Mapping[str, Any] = field(default_factory=dict)  # for the page: age in years, sex
+    facts: Mapping[str, Any] = field(default_factory=dict)  # for the page, see write_page
 
 
 def write_prediction(

@@ -5,6 +5,7 @@ Numbers come from the record with its digits; only sums of two sides and shares 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -148,6 +149,11 @@ def saved_pct(record: Mapping[str, Any]) -> float:
 def mm3_text(value: float | None) -> str:
     """A volume as whole mm³, its thousands apart by a thin space that does not break the line."""
     return NO_VALUE if value is None else f"{value:,.0f}".replace(",", "\u202f")
+
+
+def age_text(years: float | None) -> str:
+    """Completed years, as people say their age."""
+    return "not given" if years is None else f"{math.floor(years)} years"
 
 
 def percent_text(value: float | None, digits: int = 1) -> str:

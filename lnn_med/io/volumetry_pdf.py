@@ -20,6 +20,7 @@ from lnn_med.io.volumetry import (
     QC_WORDS,
     Cell,
     Row,
+    age_text,
     asymmetries,
     edited_volumes,
     first_rows,
@@ -52,7 +53,8 @@ def write_page(result: Path, facts: Mapping[str, Any], path: Path, edited: Edite
     """Write the page of the result folder `result`; the same content gives the same bytes.
 
     Args:
-        facts: age in years and sex, where they are known. Names and dates do not reach the page.
+        facts: age in years and sex, where they are known; `from`, the DICOM elements that told them. Names
+            and dates do not reach the page.
         edited: shows the numbers and labels after this edit, and says so.
 
     Raises:
@@ -107,11 +109,14 @@ def page_content(
 
 
 def _who(record: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
-    age, source = facts.get("age"), record["input"]
+    source = record["input"]
     spacing = " × ".join(f"{step:.3g}" for step in source["spacing_mm"])
     shape = " × ".join(map(str, source["shape"]))
-    years = f"{age:.0f} years" if age is not None else "age not given"
-    return f"Sex {facts.get('sex') or 'not given'}, {years}; {shape} voxels of {spacing} mm"
+    person = f"Sex {facts.get('sex') or 'not given'}, age {age_text(facts.get('age'))}"
+    origins = facts.get("from") or {}
+    told = [f"{name} from {origins[name]}" for name in ("sex", "age") if name in origins]
+    person += f" (DICOM header: {', '.join(told)})" if told else ""
+    return f"{person}; {shape} voxels of {spacing} mm"
 
 
 def _line(row: Row) -> list[str]:

@@ -15,7 +15,6 @@ from lnn_med.errors import Code, InputError, WarningCode
 from lnn_med.io import dicom_pixels
 from lnn_med.io.dicom_folder import open_folder
 from lnn_med.io.dicom_series import list_series, read_series
-from lnn_med.io.dicom_values import silent_pydicom
 from lnn_med.volume import Volume
 from tests import dicom_broken as broken
 from tests.dicom_factory import (
@@ -223,19 +222,12 @@ def test_source_tells_the_acquisition_and_hides_the_patient(tmp_path: Path) -> N
     assert source.tags["MagneticFieldStrength"] == 3
     assert source.tags["InversionTime"] == 900
     assert source.tags["ContrastBolusAgent"] is False
-    assert source.patient == {"PatientAge": pytest.approx(70, abs=0.01), "PatientSex": "F"}
+    assert source.patient == {
+        "PatientAge": pytest.approx(70, abs=0.01),
+        "PatientAgeFrom": "PatientBirthDate and StudyDate",
+        "PatientSex": "F",
+    }
     assert not any(secret in repr(source) for secret in (PATIENT, PATIENT_ID, "19500101"))
-
-
-@pytest.mark.parametrize(
-    ("written", "years"), [("041Y", 41), ("006M", 0.5), ("026W", 0.5), ("", 70), ("old", 70)]
-)
-def test_age(written: str, years: float, tmp_path: Path) -> None:
-    with silent_pydicom():
-        folder = save_all(slices(small_phantom((24, 20, 2)), PatientAge=written), tmp_path / "scan")
-    source = read_series(folder).source
-    assert source is not None
-    assert source.patient["PatientAge"] == pytest.approx(years, abs=0.01)
 
 
 def test_hash_does_not_depend_on_the_names_of_the_files(tmp_path: Path) -> None:
