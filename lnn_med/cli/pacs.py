@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from lnn_med.allocator import keep_memory
-from lnn_med.cli.app import DONE, app, example, predictor
+from lnn_med.cli.app import DONE, SOME_FAILED, app, example, predictor
 from lnn_med.console import RESEARCH_USE, console, set_up_logging, show_json, working
-from lnn_med.errors import ConfigError, require
+from lnn_med.errors import Code, ConfigError, InputError, require
 from lnn_med.options import AllowUnlocked, Budget, Bundle, Depth, Device, Json, Pdf, Runtime, Verbose
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def find(
         from lnn_med.pacs.settings import read_settings
 
         config = read_settings(archive)
-        found = find_series(open_archive(config), _matches(match), config.limits.matches)
+        found, refused = find_series(open_archive(config), _matches(match), config.limits.matches)
     if as_json:
         show_json([asdict(one) for one in found])
     else:
@@ -73,7 +73,9 @@ def find(
             text.print(f"{one.date}  {one.modality}  {images} images  {one.description}", markup=False)
             text.print(f"  {one.study_uid} --series {one.uid}", markup=False)  # as `fetch` takes them
         text.print(f"{len(found)} series match.")
-    return DONE
+    if refused:
+        logger.warning("%d studies are left out: a UID that the archive lists for them is none.", refused)
+    return SOME_FAILED if refused else DONE
 
 
 @pacs.command(epilog=example("lnn-med pacs fetch pacs.yaml 1.2.840.1 --series 1.2.840.1.7 -o scan"))
@@ -99,7 +101,9 @@ def fetch(
         opened = open_archive(config)
         wanted = {"StudyInstanceUID": study, "Modality": MODALITY}
         wanted |= {"SeriesInstanceUID": series} if series else {}
-        found = find_series(opened, wanted, config.limits.matches)
+        found, refused = find_series(opened, wanted, config.limits.matches)
+        if refused:
+            raise InputError(Code.UID, "The archive lists this study with a UID that is none.")
         if not found:
             raise ConfigError("The archive has no MR series of that study and series UID.")
         images = fetch_to(opened, found, out, config)
@@ -177,7 +181,7 @@ def watch(
         if by == "listen":
             watching.listen()
         watching.poll(once)
-    return DONE
+        return SOME_FAILED if watching.refused else DONE
 
 
 def scorer(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -14,7 +14,7 @@ from lnn_med.io.dicom_files import BrokenFileError, open_dicom
 from lnn_med.io.dicom_values import silent_pydicom, values
 from lnn_med.pacs.inbox import Inbox
 from lnn_med.pacs.settings import PacsConfig
-from lnn_med.pacs.uids import check_uid, shown
+from lnn_med.pacs.uids import WRONG_UID, check_uid, is_uid, shown
 
 logger = logging.getLogger(__name__)
 
@@ -62,12 +62,16 @@ class Outgoing:
 class Archive(Protocol):
     """An archive; every method raises InputError E_NETWORK when it does not answer or refuses."""
 
-    def studies(self, match: Match) -> list[Study]:
-        """Studies that match, at most `limits.matches`."""
+    def studies(self, match: Match) -> tuple[list[Study], int]:
+        """Studies that match, at most `limits.matches`, and how many were left out for a UID that is none."""
         ...
 
     def series(self, study: Study, match: Match) -> list[Series]:
-        """Series of a study that match."""
+        """Series of a study that match.
+
+        Raises:
+            InputError: E_UID: without one of its series a study would be another one.
+        """
         ...
 
     def fetch(self, series: Series, inbox: Inbox) -> int:
@@ -103,10 +107,13 @@ def silence() -> None:
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
 
 
-def find(archive: Archive, match: Match, limit: int) -> list[Series]:
+def find(archive: Archive, match: Match, limit: int) -> tuple[list[Series], int]:
     """Series that match keys of study and series together, newest study first.
 
     The study is asked first, then its series: archives need not answer anything else (PS3.4 section C.4.1).
+
+    Returns:
+        The series, and how many studies were left out because a UID of theirs is none.
 
     Raises:
         ConfigError: a key that cannot be asked for, or a value that cannot be one.
@@ -119,12 +126,18 @@ def find(archive: Archive, match: Match, limit: int) -> list[Series]:
         of_study.setdefault("ModalitiesInStudy", of_series["Modality"])
     found: list[Series] = []
     wanted = match.get("StudyInstanceUID")
-    studies = [study for study in archive.studies(of_study) if wanted in (None, study.uid)]
+    listed_studies, refused = archive.studies(of_study)
+    studies = [study for study in listed_studies if wanted in (None, study.uid)]
     for study in sorted(studies, key=lambda study: study.date, reverse=True):
-        found += series_of(archive, study, of_series)
+        try:
+            found += series_of(archive, study, of_series)
+        except InputError as error:
+            if error.code is not WRONG_UID:
+                raise
+            refused += 1
         if len(found) > limit:
             raise InputError(Code.SIZE, f"More than {limit:,} series match; ask for less.")
-    return found
+    return found, refused
 
 
 def series_of(archive: Archive, study: Study, match: Match) -> list[Series]:
@@ -192,6 +205,16 @@ def outgoing(path: Path) -> Outgoing:
         check_uid(value[0] if len(value) == 1 else None, "A UID of the file") for value in found
     )
     return Outgoing(path, sop_class, sop_instance, study, opened.syntax)
+
+
+def studies_of(answers: Iterable[tuple[object, object]]) -> tuple[list[Study], int]:
+    """Studies from the UIDs and dates that an archive lists, and the number of those whose UID is none.
+
+    One wrong entry of an archive must not hide the others.
+    """
+    every = [(str(uid), day) for uid, day in answers]
+    studies = [Study(uid, listed(day)) for uid, day in every if is_uid(uid)]
+    return studies, len(every) - len(studies)
 
 
 def listed(value: object, limit: int = MAX_VALUE_LETTERS) -> str:

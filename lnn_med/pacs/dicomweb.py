@@ -21,6 +21,7 @@ from lnn_med.pacs.archive import (
     check_complete,
     counted,
     listed,
+    studies_of,
 )
 from lnn_med.pacs.http_guard import JSON_KINDS, Response, kind_of, network_errors, open_session
 from lnn_med.pacs.inbox import Claim, Inbox
@@ -47,7 +48,7 @@ class DicomwebArchive:
         self.client = DICOMwebClient(self.base, session=self.session, timeout=config.timeout_s)
         self.client.set_http_retry_params(retry=False)
 
-    def studies(self, match: Match) -> list[Study]:
+    def studies(self, match: Match) -> tuple[list[Study], int]:
         """See `Archive.studies`."""
         for name in match:
             if name in PATIENT_KEYS:
@@ -58,13 +59,9 @@ class DicomwebArchive:
         with network_errors(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             answers = self.client.search_for_studies(limit=self._asked(), search_filters=dict(match))
-            return [
-                Study(
-                    check_uid(_value(answer, STUDY_UID), "StudyInstanceUID"),
-                    listed(_value(answer, STUDY_DATE)),
-                )
-                for answer in self._counted(answers)
-            ]
+            return studies_of(
+                (_value(answer, STUDY_UID), _value(answer, STUDY_DATE)) for answer in self._counted(answers)
+            )
 
     def series(self, study: Study, match: Match) -> list[Series]:
         """See `Archive.series`."""
@@ -115,7 +112,9 @@ class DicomwebArchive:
     def _asked(self) -> int:
         return self.config.limits.matches + 1  # one more, to notice that there are more
 
-    def _counted(self, answers: list[Any]) -> list[Any]:
+    def _counted(self, answers: object) -> list[Any]:
+        if not isinstance(answers, list):
+            raise InputError(Code.NETWORK, "The server answers with something that is not DICOMweb.")
         limit = self.config.limits.matches
         if len(answers) > limit:
             raise InputError(Code.SIZE, f"More than {limit:,} answers to a query; ask for less.")

@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 from lnn_med.errors import Code, InputError
 from lnn_med.io.dicom_files import EXPLICIT_LE, IMPLICIT_LE
 from lnn_med.io.dicom_values import silent_pydicom, values
-from lnn_med.pacs.archive import Match, Outgoing, Series, Study, check_complete, counted, listed
+from lnn_med.pacs.archive import Match, Outgoing, Series, Study, check_complete, counted, listed, studies_of
 from lnn_med.pacs.guard import Association, Event, Guard, Pool, message_complete
 from lnn_med.pacs.inbox import MR_CLASSES, SYNTAXES, Arrived, Claim, Inbox
 from lnn_med.pacs.listener import Listener, store
@@ -44,18 +44,17 @@ class DimseArchive:
         # Files are sent as they are: never decoded, never converted, read piece by piece.
         _config.STORE_SEND_CHUNKED_DATASET = True
         _config.LOG_HANDLER_LEVEL = "none"
+        # Even unlogged they are made into text, at which pydicom warns and quotes what a peer sent.
+        _config.LOG_REQUEST_IDENTIFIERS = _config.LOG_RESPONSE_IDENTIFIERS = False
         self.config = config
 
-    def studies(self, match: Match) -> list[Study]:
+    def studies(self, match: Match) -> tuple[list[Study], int]:
         """See `Archive.studies`."""
         asked = _identifier("STUDY", STUDY_ANSWERS, match)
-        return [
-            Study(
-                check_uid(single_value(answer, "StudyInstanceUID"), "StudyInstanceUID"),
-                _text(answer, "StudyDate"),
-            )
+        return studies_of(
+            (single_value(answer, "StudyInstanceUID"), single_value(answer, "StudyDate"))
             for answer in self.find(asked)
-        ]
+        )
 
     def series(self, study: Study, match: Match) -> list[Series]:
         """See `Archive.series`."""

@@ -11,7 +11,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date, timedelta
 from pathlib import Path
@@ -21,7 +21,7 @@ from lnn_med.pacs.archive import Archive, Series, Study, fetch_all, open_archive
 from lnn_med.pacs.inbox import ENDING, Inbox
 from lnn_med.pacs.journal import FETCHED, Journal, Line
 from lnn_med.pacs.settings import PacsConfig
-from lnn_med.pacs.task import Score, Tasks, key_of
+from lnn_med.pacs.task import TRANSIENT, Score, Tasks, key_of
 from lnn_med.pacs.uids import shown
 
 logger = logging.getLogger(__name__)
@@ -30,6 +30,8 @@ INCOMING, RESULTS, QUARANTINE, FETCHING = "incoming", "results", "quarantine", "
 LOCK_FILE = ".lock"
 LOOK_S = 2.0  # between looks at what has arrived
 MODALITY = "MR"
+UNLISTED = ""  # key of a study whose list of series could not be used
+LEFT_OUT = "the archive or the worklist lists them with UIDs that are none, or with too many series."
 
 Sleep = Callable[[float], None]
 
@@ -45,6 +47,7 @@ class Watch:
         self.incoming = folder / INCOMING
         self.journal = Journal(folder)
         self.tasks = Tasks(folder, self.archive, score, self.journal, config.watch.attempts)
+        self.refused = 0  # entries that the archive or the worklist listed last and that were left out
         self._seen: dict[str, tuple[str, float]] = {}  # study -> what the archive lists, since when
 
     def listen(self, sleep: Sleep = time.sleep) -> None:
@@ -74,36 +77,42 @@ class Watch:
             InputError: E_NETWORK, with `once`; otherwise the next question may work.
         """
         while True:
-            try:
-                self.fetch_complete()
-                if once:
-                    sleep(self.config.watch.quiet_s)
-                    self.fetch_complete()
-            except InputError as error:
-                if once or error.code is not Code.NETWORK:
-                    raise
-                logger.warning("%s", error)
+            failure = self._fetch_or_tell()
+            if once:
+                sleep(self.config.watch.quiet_s)
+                failure = self._fetch_or_tell()
             self.work_on_complete(quiet_s=0)
             self.remove_old()
+            if once and failure is not None:
+                raise failure
             if once:
                 return
             sleep(self.config.watch.poll_s)
 
     def fetch_complete(self) -> None:
-        """Fetch each MR study whose listing has not changed for the quiet time and was not fetched before."""
-        for study in self._studies():
-            series = series_of(self.archive, study, {"Modality": MODALITY})
-            if not series:
-                continue
-            name, listing = shown(study.uid), _listing(series)
-            if self.journal.lines(name, listing):
-                continue
-            before, since = self._seen.get(name, ("", 0.0))
-            if before != listing:
-                since = time.monotonic()
-                self._seen[name] = (listing, since)
-            if time.monotonic() - since >= self.config.watch.quiet_s:
-                self._fetch(study, series, listing)
+        """Fetch each MR study whose listing has not changed for the quiet time and was not fetched before.
+
+        Entries that cannot be trusted are left out and counted; the others are fetched.
+
+        Raises:
+            InputError: E_NETWORK, of the last study that the archive did not give whole, after the others.
+        """
+        studies, refused = self._studies()
+        failure = None
+        for study in studies:
+            try:
+                self._fetch_quiet(study, series_of(self.archive, study, {"Modality": MODALITY}))
+            except InputError as error:
+                if error.code is Code.NETWORK:
+                    failure = error
+                else:
+                    self._refuse(study, error)
+                    refused += 1
+        if refused not in (0, self.refused):  # once, not with every question
+            logger.warning("%d studies are left out: %s", refused, LEFT_OUT)
+        self.refused = refused
+        if failure is not None:
+            raise failure
 
     def work_on_complete(self, quiet_s: float, growing: Collection[str] = ()) -> None:
         """Score and send every study that has had no new image for `quiet_s` seconds and is not `growing`."""
@@ -122,20 +131,58 @@ class Watch:
                 removed = True
         return removed
 
-    def _studies(self) -> list[Study]:
-        """Recent MR studies of the archive; with a worklist, those that were scheduled."""
+    def _studies(self) -> tuple[list[Study], int]:
+        """Recent MR studies of the archive, or those that a worklist schedules; how many UIDs were none."""
         first = date.today() - timedelta(days=self.config.watch.days)
         dates = f"{first:%Y%m%d}-{date.today():%Y%m%d}"
         if self.config.worklist is None:
             return self.archive.studies({"StudyDate": dates, "ModalitiesInStudy": MODALITY})
         from lnn_med.pacs.worklist import scheduled
 
-        return [
-            study
-            for uid in scheduled(self.config, dates, MODALITY)
-            for study in self.archive.studies({"StudyInstanceUID": uid})
-            if study.uid == uid
-        ]
+        uids, refused = scheduled(self.config, dates, MODALITY)
+        found = []
+        for uid in uids:
+            studies, wrong = self.archive.studies({"StudyInstanceUID": uid})
+            found += [study for study in studies if study.uid == uid]
+            refused += wrong
+        return found, refused
+
+    def _fetch_or_tell(self) -> InputError | None:
+        """Fetch; an archive that did not answer is logged and given back, for it may next time."""
+        try:
+            self.fetch_complete()
+        except InputError as error:
+            if error.code is not Code.NETWORK:
+                raise
+            logger.warning("%s", error)
+            return error
+        return None
+
+    def _refuse(self, study: Study, error: InputError) -> None:
+        """Note a study whose list of series cannot be trusted, once."""
+        name = shown(study.uid)
+        if not self.journal.lines(name, UNLISTED):
+            logger.warning("study %s is left out: %s", name, error)
+            self.journal.append(Line(name, UNLISTED, FETCHED, code=error.code.value, message=error.detail))
+
+    def _fetch_quiet(self, study: Study, series: list[Series]) -> None:
+        """Fetch a study that has come to rest and was not fetched before."""
+        if not series:
+            return
+        name, listing = shown(study.uid), _listing(series)
+        if self._is_settled(self.journal.lines(name, listing)):
+            return
+        before, since = self._seen.get(name, ("", 0.0))
+        if before != listing:
+            since = time.monotonic()
+            self._seen[name] = (listing, since)
+        if time.monotonic() - since >= self.config.watch.quiet_s:
+            self._fetch(study, series, listing)
+
+    def _is_settled(self, lines: Sequence[Line]) -> bool:
+        """Whether a study was fetched, or failed for a reason of its own or often enough."""
+        passing = {code.value for code in TRANSIENT}
+        return len(lines) >= self.config.watch.attempts or any(line.code not in passing for line in lines)
 
     def _fetch(self, study: Study, series: list[Series], listing: str) -> None:
         """Receive a study beside the incoming ones and move it there when it is whole."""

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import replace
 
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
-from lnn_med.errors import InputError, require
+from lnn_med.errors import require
 from lnn_med.pacs.archive import silence
 from lnn_med.pacs.settings import PacsConfig
-from lnn_med.pacs.uids import check_uid
-
-logger = logging.getLogger(__name__)
+from lnn_med.pacs.uids import is_uid
 
 FIND = "1.2.840.10008.5.1.4.31"
 
 
-def scheduled(config: PacsConfig, dates: str, modality: str) -> list[str]:
+def scheduled(config: PacsConfig, dates: str, modality: str) -> tuple[list[str], int]:
     """StudyInstanceUIDs of the steps that are scheduled at `dates` (20260101-20260102), each once.
 
-    Nothing of the patient is asked for. An entry whose UID is none is left out: one wrong entry of a
-    scheduler must not stop a watch.
+    Nothing of the patient is asked for. An entry whose UID is none is left out and counted: one wrong entry
+    of a scheduler must not stop a watch.
 
     Raises:
         InputError: E_NETWORK; E_SIZE for more entries than `limits.matches`.
@@ -36,13 +33,10 @@ def scheduled(config: PacsConfig, dates: str, modality: str) -> list[str]:
     assert peer is not None
     where = replace(config, url=None, host=peer.host, port=peer.port, ae_title=peer.ae_title)
     server = DimseArchive(replace(where, tls=peer.tls, retrieve="get"))
-    uids = []
-    for answer in server.find(_identifier(dates, modality, peer.station_ae_title), FIND):
-        try:
-            uids.append(check_uid(single_value(answer, "StudyInstanceUID"), "StudyInstanceUID"))
-        except InputError as error:
-            logger.warning("An entry of the worklist is left out: %s", error.detail)
-    return list(dict.fromkeys(uids))
+    entries = server.find(_identifier(dates, modality, peer.station_ae_title), FIND)
+    listed = [str(single_value(entry, "StudyInstanceUID")) for entry in entries]
+    uids = [uid for uid in listed if is_uid(uid)]
+    return list(dict.fromkeys(uids)), len(listed) - len(uids)
 
 
 def _identifier(dates: str, modality: str, station: str | None) -> Dataset:

@@ -49,8 +49,8 @@ class MemoryArchive:
         self.listing: dict[str, list[Series]] = {}
         self.content: dict[str, list[bytes]] = {}
 
-    def studies(self, match: Mapping[str, str]) -> list[Study]:
-        return [Study(uid) for uid in self.listing]
+    def studies(self, match: Mapping[str, str]) -> tuple[list[Study], int]:
+        return [Study(uid) for uid in self.listing], 0
 
     def series(self, study: Study, match: Mapping[str, str]) -> list[Series]:
         return self.listing[study.uid]

@@ -103,11 +103,8 @@ def listed(**values: str) -> bytes:
 
 QUERIES: list[tuple[str, Answer, str]] = [
     ("a page of HTML", answering(b"<html>login</html>", "text/html"), "not DICOMweb"),
-    ("a path as study UID", answering(listed(study="../../etc/passwd")), "no UID"),
-    ("a study UID of 500 digits", answering(listed(study="1." + "1" * 500)), "no UID"),
-    ("no study UID", answering(b"[{}]"), "no UID"),
     ("JSON that is cut", answering(b'[{"0020'), "E_NETWORK"),
-    ("JSON of other shape", answering(b'"text"'), "no UID|E_NETWORK"),
+    ("JSON of other shape", answering(b'"text"'), "E_NETWORK"),
     ("JSON nested 100,000 deep", answering(b"[" * 100_000), "E_NETWORK"),
     (
         "more studies than asked for",
@@ -213,9 +210,9 @@ def test_a_file_counts_as_sent_only_when_the_archive_names_it(
 def test_series_that_were_not_asked_for_are_dropped() -> None:
     with web(answering(listed(study="1.2.3", series="1.2.4"))) as config:
         archive = open_archive(config)
-        assert find(archive, {"StudyInstanceUID": "1.2.99"}, 5) == []
-        assert find(archive, {"SeriesInstanceUID": "1.2.99"}, 5) == []
-        assert len(find(archive, {}, 5)) == 1
+        assert find(archive, {"StudyInstanceUID": "1.2.99"}, 5) == ([], 0)
+        assert find(archive, {"SeriesInstanceUID": "1.2.99"}, 5) == ([], 0)
+        assert len(find(archive, {}, 5)[0]) == 1
 
 
 @contextmanager
@@ -244,9 +241,6 @@ def answers(*values: str, status: int = 0) -> Callable[[evt.Event], Iterator[tup
 
 
 FOUND = [
-    ("a path as study UID", answers("../../x"), "no UID"),
-    ("two values", answers("1.2\\1.3"), "no UID"),
-    ("nothing as UID", answers(""), "no UID"),
     ("more than asked for", answers(*["1.2"] * 50), "E_SIZE"),
     ("a refusal", answers(status=0xA700), "status A700"),
 ]

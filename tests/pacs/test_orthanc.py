@@ -56,7 +56,7 @@ def test_what_was_sent_is_found_and_fetched_as_the_same_volume(
     config = config_of(server, way)
     archive = open_archive(config)
     archive.send([outgoing(path) for path in sorted(scan.iterdir())])
-    (series,) = find(archive, {"Modality": "MR", "StudyInstanceUID": factory.STUDY_UID}, 10)
+    (series,), _ = find(archive, {"Modality": "MR", "StudyInstanceUID": factory.STUDY_UID}, 10)
     assert (series.uid, series.study_uid, series.images) == (factory.SERIES_UID, factory.STUDY_UID, 12)
     assert fetch_to(archive, [series], tmp_path / "out", config) == 12
     there, back = read(scan), read(tmp_path / "out")
@@ -67,7 +67,7 @@ def test_what_was_sent_is_found_and_fetched_as_the_same_volume(
 @pytest.mark.parametrize("way", ["get", "web"])
 def test_what_is_not_there_is_not_found(way: str, server: Orthanc) -> None:
     archive = open_archive(config_of(server, way))
-    assert find(archive, {"StudyInstanceUID": "1.2.3.9"}, 10) == []
+    assert find(archive, {"StudyInstanceUID": "1.2.3.9"}, 10) == ([], 0)
 
 
 @pytest.mark.parametrize("way", ["get", "web"])
@@ -79,7 +79,7 @@ def test_too_many_answers_are_refused(way: str, server: Orthanc, tmp_path: Path)
             factory.save_all(factory.slices(factory.small_phantom(), **uids)[:1], tmp_path / str(number)),
         )
     config = config_of(server, way)
-    assert len(open_archive(config).studies({})) == 3
+    assert len(open_archive(config).studies({})[0]) == 3
     with pytest.raises(InputError, match="E_SIZE"):
         open_archive(replace(config, limits=replace(SMALL, matches=2))).studies({})
 
@@ -87,8 +87,8 @@ def test_too_many_answers_are_refused(way: str, server: Orthanc, tmp_path: Path)
 def test_keys_of_the_patient_go_over_dimse_but_never_into_a_url(server: Orthanc, scan: Path) -> None:
     store(server, scan)
     by_patient = {"PatientID": factory.PATIENT_ID}
-    assert len(find(open_archive(config_of(server, "get")), by_patient, 10)) == 1
-    assert find(open_archive(config_of(server, "get")), {"PatientID": "other"}, 10) == []
+    assert len(find(open_archive(config_of(server, "get")), by_patient, 10)[0]) == 1
+    assert find(open_archive(config_of(server, "get")), {"PatientID": "other"}, 10) == ([], 0)
     with pytest.raises(ConfigError, match="URL"):
         find(open_archive(config_of(server, "web")), by_patient, 10)
 
@@ -136,7 +136,8 @@ def states(folder: Path) -> list[str]:
 
 def found_back(server: Orthanc) -> list[str]:
     archive = open_archive(config_of(server, "web"))
-    return sorted(one.modality for one in find(archive, {"StudyInstanceUID": factory.STUDY_UID}, 10))
+    found, _ = find(archive, {"StudyInstanceUID": factory.STUDY_UID}, 10)
+    return sorted(one.modality for one in found)
 
 
 def test_a_study_that_is_sent_to_us_is_scored_and_its_seg_and_sr_are_found_over_dicomweb(

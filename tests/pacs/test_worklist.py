@@ -108,9 +108,10 @@ def test_scheduled_studies_are_those_of_the_days_the_modality_and_the_station(
         entry("1.2.4", days=1),
         entry("1.2.5", modality="CT"),
     )
-    assert sorted(scheduled(config_of(port), dates(), MODALITY)) == ["1.2.1", "1.2.2"]
-    assert scheduled(config_of(port, STATION), dates(), MODALITY) == ["1.2.1"]
-    assert scheduled(config_of(port, "MR3"), dates(), MODALITY) == []
+    uids, refused = scheduled(config_of(port), dates(), MODALITY)
+    assert (sorted(uids), refused) == (["1.2.1", "1.2.2"], 0)
+    assert scheduled(config_of(port, STATION), dates(), MODALITY) == (["1.2.1"], 0)
+    assert scheduled(config_of(port, "MR3"), dates(), MODALITY) == ([], 0)
 
 
 def test_a_watch_fetches_and_scores_what_is_scheduled_and_nothing_else(
@@ -149,26 +150,37 @@ def liar() -> Iterator[tuple[int, list[Dataset], list[Dataset]]]:
 def test_the_query_asks_for_nothing_of_the_patient(liar: tuple[int, list[Dataset], list[Dataset]]) -> None:
     port, answers, asked = liar
     answers.append(entry("1.2.1"))
-    assert scheduled(config_of(port), dates(), MODALITY) == ["1.2.1"]
+    assert scheduled(config_of(port), dates(), MODALITY) == (["1.2.1"], 0)
     (query,) = asked
     assert [element.keyword for element in query] == ["StudyInstanceUID", "ScheduledProcedureStepSequence"]
 
 
 def test_entries_that_lie_are_left_out_and_too_many_are_refused(
-    liar: tuple[int, list[Dataset], list[Dataset]], caplog: pytest.LogCaptureFixture
+    liar: tuple[int, list[Dataset], list[Dataset]],
 ) -> None:
     port, answers, _ = liar
     without = entry("1.2.1")
     del without.StudyInstanceUID
     answers += [entry("../../etc/passwd"), without, entry("1.2.2")]
-    assert scheduled(config_of(port), dates(), MODALITY) == ["1.2.2"]
-    ours = [record.getMessage() for record in caplog.records if record.name.startswith("lnn_med")]
-    assert len(ours) == 2
-    assert all("no UID" in words and "passwd" not in words for words in ours)
+    assert scheduled(config_of(port), dates(), MODALITY) == (["1.2.2"], 2)
     answers += [entry(f"1.2.{number}") for number in range(9)]
     with pytest.raises(InputError) as error:
         scheduled(config_of(port), dates(), MODALITY)
     assert error.value.code is Code.SIZE
+
+
+def test_a_watch_goes_on_with_the_other_entries_and_counts_those_that_lie(
+    liar: tuple[int, list[Dataset], list[Dataset]], scan: Path, tmp_path: Path
+) -> None:
+    port, answers, _ = liar
+    answers += [entry("../../etc/passwd"), entry(factory.STUDY_UID), entry("1." + "2" * 70)]
+    archive = MemoryArchive()
+    archive.listing[factory.STUDY_UID] = [Series(factory.SERIES_UID, factory.STUDY_UID, "MR", images=12)]
+    archive.content[factory.SERIES_UID] = [path.read_bytes() for path in sorted(scan.iterdir())]
+    score = Scorer(tmp_path / "watch" / "results")
+    watch = Watch(config_of(port), tmp_path / "watch", score, archive)
+    watch.poll(once=True, sleep=lambda seconds: None)
+    assert (len(score.asked), watch.refused) == (1, 2)
 
 
 def test_a_worklist_that_does_not_answer_is_a_network_error(tmp_path: Path) -> None:
