@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -66,16 +67,36 @@ def validate(
 
 
 def _verdicts(done: Validation) -> dict[str, object]:
+    from lnn_med.evaluation.report.sections.remarks import remarks
+
     record = done.record
-    return {"flow": record["flow"], "endpoints": record["endpoints"], "failures": record["failures"]}
+    found = {key: record[key] for key in ("flow", "endpoints", "failures")}
+    return {**found, **_main_numbers(record), "remarks": remarks(record)}
+
+
+def _main_numbers(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Mean DSC and AUC, where they were measured, by the protocol's rule for missing predictions."""
+    key = "all" if record["protocol"]["missing"] == "worst" else "without_missing"
+    segmentation, classification = record["segmentation"], record["classification"]
+    found = {}
+    if segmentation:
+        found["mean_dsc"] = segmentation["mean"][key]["dsc"]
+    if classification:
+        found["auc"] = classification[key]["auc"]
+    return found
 
 
 def _show(done: Validation, out: Path) -> None:
+    from lnn_med.evaluation.report.sections.blocks import interval
+    from lnn_med.evaluation.report.sections.remarks import remarks
+
     text, record = console(), done.record
     flow = ", ".join(f"{step['n']} {step['step']}" for step in record["flow"]["steps"])
     text.print(f"{flow}, {record['flow']['analysed']} analysed")
     if record["labels"]:
         text.print(f"Meaning of the integers: {record['labels']['source']}", markup=False)
+    for name, found in _main_numbers(record).items():
+        text.print(f"{name.replace('_', ' ')}: {interval(found)}, n = {found['n']}", markup=False)
     for one in record["endpoints"]:
         number = one["number"]["estimate"]
         shown = "-" if number is None else f"{number:.4g}"
@@ -85,6 +106,8 @@ def _show(done: Validation, out: Path) -> None:
     if record["comparison"]:
         mean = record["comparison"]["mean"]
         text.print(f"Against the other: {mean.get('words') or mean.get('note')}", markup=False)
+    for words in remarks(record):
+        text.print(f"Note: {words}", markup=False)
     for row in record["failures"]:
         text.print(f"  {row['case']}: {row['code']}, {row['counted']}", markup=False)
     text.print(f"{record['status']}. Wrote to {out}: {', '.join(done.files)}", markup=False)

@@ -191,7 +191,8 @@ def _remarks(rows: Sequence[Mapping[str, str]], maps: Mapping[str, Path]) -> tup
         cells = [row[column] for row in rows if column in row and not is_empty(row[column])]
         bad = sum((value := number(cell)) is None or not low <= value <= high for cell in cells)
         if bad:
-            remarks.append(f"Column {column}: {bad} cells hold no plausible number and count as missing.")
+            words = f"{bad} of {len(cells)} cells hold no plausible number and count as missing."
+            remarks.append(f"Column {column}: {words}")
     has_ids = any(column in row for row in rows for column in PATIENT_COLUMNS)
     without = sum(all(is_empty(row.get(column)) for column in PATIENT_COLUMNS) for row in rows)
     if has_ids and without:

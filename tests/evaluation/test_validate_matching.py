@@ -110,7 +110,7 @@ def test_cells_that_say_nothing_are_missing_and_unknown_columns_are_named(tmp_pa
     assert cases["d"].patient == "d"  # without an id: a patient of its own, and a remark
     assert found.unused == ("colour",)
     remarks = " ".join(found.remarks)
-    assert "age: 2 cells" in remarks  # "abc" and 200 years
+    assert "age: 2 of 3 cells" in remarks  # "abc" and 200 years
     assert "1 rows have no patient id" in remarks
     assert "1 label maps have no row" in remarks  # e
 

@@ -13,6 +13,7 @@ import pytest
 from lnn_med.evaluation.report.sections.document import document
 from lnn_med.evaluation.validation import REPORT_FILES, read_study, record_of, validate
 from lnn_med.volume import Volume
+from tests.cli_runner import run
 from tests.evaluation.label_maps import NAMES, on_larger_grid, references, shifted, truth, write
 
 LABELS = {"A": 1, "B": 2}
@@ -97,7 +98,7 @@ def test_nan_and_unknown_columns_are_told(tmp_path: Path) -> None:
     found = record["classification"]
     assert (found["n"], found["n_without_reference"], found["n_missing"]) == (4, 1, 1)
     assert "colour" in words(record, 3)
-    assert "1 cells hold no plausible number" in words(record, 3)
+    assert "1 of 4 cells hold no plausible number" in words(record, 3)
     assert record["people"]["age"]["missing"] == 2
     assert "1 without a diagnosis are left out. 1 without a probability" in words(record, 8)
 
@@ -118,3 +119,31 @@ def test_a_report_on_another_tools_output(tmp_path: Path, named: bool) -> None:
     assert all((tmp_path / "out" / name).stat().st_size > 1000 for name in REPORT_FILES)
     assert "another tool" in words(record, 1)
     assert ("dataset.json" if named else "carry no table") in words(record, 4)
+
+
+def test_the_command_says_what_is_odd_and_the_main_number(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    references(tmp_path / "ref")
+    write(tmp_path / "ref", {"e": truth().with_data(np.zeros_like(truth().data))})
+    (tmp_path / "ref" / "participants.csv").write_text("case,age,colour\na,NaN,red\nb,old,blue\n")
+    write(tmp_path / "pred", every())
+    (tmp_path / "protocol.yaml").write_text("labels: {A: 1, B: 2, C: 9}\nsubgroups: [sexx]\n")
+    arguments = (tmp_path / "pred", tmp_path / "ref", "-o", tmp_path / "out")
+    assert run("validate", *arguments, "--protocol", tmp_path / "protocol.yaml", "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["mean_dsc"]["estimate"] == pytest.approx(4 / 5)  # the empty reference has an invention: 0
+    assert run("validate", *arguments, "--protocol", tmp_path / "protocol.yaml") == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "mean dsc: 0.800" in printed
+    for words in (
+        "Column age: 1 of 1 cells hold no plausible number",
+        "does not use: colour",
+        "3 label maps have no row in the table",
+        "C: in no reference and in no prediction",
+        "1 reference holds none of the structures: e",
+        "Subgroup sexx: no analysed case has a value",
+        "Only 5 patients",
+    ):
+        assert any(words in one for one in told["remarks"]), words
+        assert words in printed

@@ -35,7 +35,7 @@ def subgroup_results(comparison: Comparison, protocol: Protocol) -> dict[str, An
     for name in protocol.subgroups:
         labels = group_labels(name, cases, protocol)
         if all(label is None for label in labels):
-            without[name] = "no values"
+            without[name] = "no analysed case has a value in this column of the table"
             continue
         table = pd.DataFrame({"value": found.values, "patient": found.patients, name: labels})
         try:

@@ -20,6 +20,7 @@ from lnn_med.evaluation.report.sections.blocks import (
     text,
     verdict,
 )
+from lnn_med.evaluation.report.sections.remarks import table_remarks
 from lnn_med.evaluation.report.sections.wording import Record
 
 
@@ -132,12 +133,7 @@ def _people(people: Mapping[str, Any]) -> list[Block]:
             "×".join(f"{mm:.2f}" for mm in people["spacing_mm"][key]) for key in ("smallest", "largest")
         )
         blocks.append(text(f"Voxels of the references: {low} mm to {high} mm along the axes of the array."))
-    remarks = list(people["remarks"])
-    if people["unused_columns"]:
-        remarks.append(
-            f"Columns of the table that this report does not use: {listed(people['unused_columns'])}."
-        )
-    return blocks + [text(remark) for remark in remarks]
+    return blocks + [text(remark) for remark in table_remarks(people)]
 
 
 def _leakage(found: Mapping[str, Any], n_cases: int) -> list[Block]:

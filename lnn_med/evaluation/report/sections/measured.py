@@ -11,14 +11,13 @@ from lnn_med.evaluation.report.sections.blocks import (
     figure,
     heading,
     interval,
-    listed,
     missing,
     number,
-    several,
     table,
     text,
     why,
 )
+from lnn_med.evaluation.report.sections.remarks import absent_remarks, empty_remarks
 from lnn_med.evaluation.report.sections.wording import Record
 
 HD95_DEFINITION = (
@@ -55,20 +54,8 @@ def segmentation(record: Record) -> Section:
             "Box of the quartiles, whiskers to the extremes, one point a case.",
         )
     )
-    if found["absent_everywhere"]:
-        blocks.append(
-            missing(
-                f"{listed(found['absent_everywhere'])}: in no reference and in no prediction, so in no mean."
-            )
-        )
-    if found["empty_references"]:
-        empty = found["empty_references"]
-        blocks.append(
-            text(
-                f"{several(len(empty), 'reference holds', 'references hold')} none of the structures: "
-                f"{listed(empty)}."
-            )
-        )
+    blocks += [missing(words) for words in absent_remarks(found)]
+    blocks += [text(words) for words in empty_remarks(found)]
     blocks += _worst(record, found["worst"])
     return Section(6, "Segmentation", tuple(blocks))
 

@@ -19,10 +19,10 @@ from lnn_med.evaluation.report.sections.blocks import (
     table,
     text,
 )
+from lnn_med.evaluation.report.sections.remarks import size_remarks
 from lnn_med.evaluation.report.sections.wording import METRIC_DIGITS, METRIC_NAMES, Record
 
 COLUMN_NAMES = {"field_t": "field strength", "slice_mm": "slice thickness", "diagnosis": "diagnosis or stage"}
-SMALL_STUDY = 20  # patients
 
 
 def subgroups(record: Record) -> Section:
@@ -149,12 +149,7 @@ def limits(record: Record) -> Section:
         "Agreement with the reference standard is measured, not truth: errors that both share are invisible.",
         "Intervals describe other patients of the same kind, from the same sites and scanners.",
     ]
-    if people["n_patients"] < SMALL_STUDY:
-        words.append(
-            f"Only {several(people['n_patients'], 'patient', 'patients')}: percentile intervals of so "
-            "few are too "
-            "narrow, and no subgroup can be judged."
-        )
+    words += size_remarks(people)
     if not leakage["sources"] or leakage["unknown"]:
         words.append(
             "Whether the model has seen these cases before is not known, or not of all its networks."

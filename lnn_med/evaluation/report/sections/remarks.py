@@ -1,0 +1,74 @@
+"""Sentences about the inputs that a reader must know: the same in the report and on the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from lnn_med.evaluation.protocol import SUBGROUPS
+from lnn_med.evaluation.report.sections.blocks import listed, several
+from lnn_med.evaluation.report.sections.wording import Record
+
+SMALL_STUDY = 20  # patients
+
+
+def remarks(record: Record) -> list[str]:
+    """All sentences about one record of report.json."""
+    structures = [*absent_remarks(record["segmentation"]), *empty_remarks(record["segmentation"])]
+    return [
+        *table_remarks(record["people"]),
+        *structures,
+        *diagnosis_remarks(record["classification"]),
+        *_group_remarks(record),
+        *size_remarks(record["people"]),
+    ]
+
+
+def table_remarks(people: Mapping[str, Any]) -> list[str]:
+    """Cells, people and columns of the reference table."""
+    found = list(people["remarks"])
+    if people["unused_columns"]:
+        found.append(
+            f"Columns of the table that this report does not use: {listed(people['unused_columns'])}."
+        )
+    return found
+
+
+def absent_remarks(segmentation: Mapping[str, Any] | None) -> list[str]:
+    """Structures that no map of either side holds."""
+    absent = segmentation["absent_everywhere"] if segmentation else ()
+    return [f"{listed(absent)}: in no reference and in no prediction, so in no mean."] if absent else []
+
+
+def empty_remarks(segmentation: Mapping[str, Any] | None) -> list[str]:
+    """References that hold none of the structures."""
+    empty = segmentation["empty_references"] if segmentation else ()
+    words = several(len(empty), "reference holds", "references hold")
+    return [f"{words} none of the structures: {listed(empty)}."] if empty else []
+
+
+def diagnosis_remarks(classification: Mapping[str, Any] | None) -> list[str]:
+    """Cases without a diagnosis, or without a probability."""
+    if classification is None:
+        return []
+    without, lost = classification["n_without_reference"], classification["n_missing"]
+    found = [f"No diagnosis: {several(without, 'case', 'cases')}, left out."] if without else []
+    return found + ([f"No probability: {several(lost, 'case', 'cases')}; section 8."] if lost else [])
+
+
+def size_remarks(people: Mapping[str, Any]) -> list[str]:
+    """A word on a study of few patients."""
+    if people["n_patients"] >= SMALL_STUDY:
+        return []
+    return [
+        f"Only {several(people['n_patients'], 'patient', 'patients')}: percentile intervals of so few are "
+        "too narrow, and no subgroup can be judged."
+    ]
+
+
+def _group_remarks(record: Record) -> list[str]:
+    """Subgroups that the protocol asks for by name and the table cannot give."""
+    found, wanted = record["subgroups"], record["protocol"]["subgroups"]
+    if found is None or tuple(wanted) == SUBGROUPS:
+        return []
+    return [f"Subgroup {name}: {why.rstrip('.')}." for name, why in found["not_measured"].items()]
