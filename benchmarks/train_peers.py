@@ -3,10 +3,12 @@
     train_peers.py hippocampus-t1 DATA --network unet-16 --minutes 12 -o unet.json
     train_peers.py hippocampus-t1 DATA --network unet-16 --steps 2500 -o unet.json
     train_peers.py hippocampus-t1 DATA --network bundle:hippocampus-t1 -o ours.json --against unet.json
+    train_peers.py hippocampus-t1 DATA --network segresnet-16 --steps 150 -o peer.json --maps maps
 
 Cases, split, crops and variants are those of `lnn-med train`; peers learn by one-cycle AdamW in batches of
 four, Dice with cross-entropy, averaged weights. Dice is counted on the model grid of the validation fold.
-Where other processes take part of the machine, minutes mean little: fix the steps.
+Where other processes take part of the machine, minutes mean little: fix the steps. `--maps` leaves the label
+maps of the validation fold as another tool would, for `lnn-med validate`.
 """
 
 from __future__ import annotations
@@ -28,8 +30,19 @@ from torch.utils.data import DataLoader
 from lnn_med.allocator import keep_memory
 from lnn_med.evaluation.statistics import paired_difference
 from lnn_med.inference.bundle import load_bundle
+from lnn_med.inference.model_space import into_model_space
+from lnn_med.inference.native_grid import labels_in_native_grid
 from lnn_med.inference.runtime import has_bf16
-from lnn_med.training.datasets import Case, Variants, case_names, collate, load_cases, split_cases
+from lnn_med.io.nifti import read_nifti, write_nifti
+from lnn_med.training.datasets import (
+    Case,
+    DataConfig,
+    Variants,
+    case_names,
+    collate,
+    load_cases,
+    split_cases,
+)
 from lnn_med.training.loop import find_config
 from lnn_med.training.losses import cross_entropy_and_dice
 from lnn_med.training.run_config import RunConfig, read_run_config
@@ -127,6 +140,29 @@ def dice_of_cases(
     return found
 
 
+@torch.inference_mode()
+def write_maps(
+    network: Callable[[Tensor], Tensor], names: list[str], config: RunConfig, folder: Path
+) -> None:
+    """Label maps of cases, each in its scan's own grid, and their table of integers as nnU-Net names it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        scan = read_nifti(image_path(config.data, name))
+        seen = into_model_space(scan, config.space)
+        with torch.autocast("cpu", torch.bfloat16, enabled=has_bf16(CPU)):
+            logits = network(torch.from_numpy(seen.image)[None, None])[0].float()
+        found = labels_in_native_grid(logits.softmax(dim=0).movedim(0, -1), seen.placement)
+        write_nifti(scan.with_data(found), folder / f"{name}.nii.gz", intent="label")
+    table = {"background": 0, **{label.name: label.index for label in config.labels}}
+    (folder / "dataset.json").write_text(json.dumps({"labels": table}) + "\n", encoding="utf-8")
+
+
+def image_path(data: DataConfig, name: str) -> Path:
+    """The scan of a case."""
+    folder = Path(data.root).expanduser() / data.images
+    return next(path for path in (folder / f"{name}{end}" for end in (".nii.gz", ".nii")) if path.exists())
+
+
 def compare(ours: dict[str, Any], other: dict[str, Any]) -> None:
     """Print paired differences of Dice over cases, with bootstrap intervals."""
     cases = sorted(ours["dice"].keys() & other["dice"].keys())
@@ -160,24 +196,29 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="fixes the steps instead of the minutes")
     parser.add_argument("-o", "--out", type=Path, required=True)
     parser.add_argument("--against", type=Path)
+    parser.add_argument("--maps", type=Path, help="folder for the label maps of the validation fold")
     chosen = parser.parse_args()
     keep_memory()
     config = read_run_config(find_config(Path(chosen.config)), [f"data.root={chosen.data}"])
     split = split_cases(case_names(config.data), config.data)
     val = load_cases(config.data, split.val, config.space, config.labels)
     kind, _, name = chosen.network.partition(":")
+    answer: Callable[[Tensor], Tensor]
     steps = minutes = None
     if kind == "bundle":
         lnn = load_bundle(name).network()
         depth = int(chosen.depth) if chosen.depth.isdecimal() else chosen.depth
         module: nn.Module = lnn
-        dice = dice_of_cases(lambda image: lnn(image, depth).logits, val, config)
+        answer = lambda image: lnn(image, depth).logits  # noqa: E731
     else:
         train = load_cases(config.data, split.train, config.space, config.labels)
         started = time.monotonic()
         module, steps = train_peer(kind, config, train, Budget(chosen.minutes, chosen.steps))
         minutes = round((time.monotonic() - started) / 60, 1)
-        dice = dice_of_cases(module, val, config)
+        answer = module
+    dice = dice_of_cases(answer, val, config)
+    if chosen.maps:
+        write_maps(answer, split.val, config, chosen.maps)
     means = {
         label.name: float(np.mean([entry[label.name] for entry in dice.values() if label.name in entry]))
         for label in config.labels

@@ -19,11 +19,12 @@ def voxel_results(models: Mapping[str, Any]) -> list[dict[str, Any]]:
     Label maps carry no probabilities, so this cannot be computed from the predictions. The values after
     temperature and the coverages are cross-fitted: each case was judged by a fit without it.
     """
-    found = [_bundle(name, place) for name, place in installed_bundles(models).items()]
+    found = [bundle_calibration(name, place) for name, place in installed_bundles(models).items()]
     return [one for one in found if one is not None]
 
 
-def _bundle(name: str, place: Path) -> dict[str, Any] | None:
+def bundle_calibration(name: str, place: Path) -> dict[str, Any] | None:
+    """What the calibration.json in the folder of a bundle holds; None when it has none that is understood."""
     try:
         content = json.loads((place / CALIBRATION).read_bytes())
         last = content["measured"]["exits"][-1]
@@ -51,4 +52,4 @@ def _bundle(name: str, place: Path) -> dict[str, Any] | None:
             }
         )
     except (OSError, ValueError, KeyError, TypeError, IndexError):
-        return None  # no calibration, or one of another version: the report says that there is none
+        return None  # the report then says that there is none

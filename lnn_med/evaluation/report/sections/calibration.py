@@ -62,10 +62,11 @@ def _exits(found: Mapping[str, Any]) -> Block:
     for place, one in enumerate(found["exits"], start=1):
         before, after = one["before"], one["after"]
         pairs = [
-            f"{number(before[key], 4)} → {number(after[key], 4)}" for key in ("ece", "ace", "brier", "nll")
+            f"{number(before[key], 4)} → {number(after[key], 4)}"
+            for key in ("ece", "ace", "mce", "brier", "nll")
         ]
         rows.append([place, number(one["temperature"], 2), pairs[0], number(one["ece_null"], 4), *pairs[1:]])
-    columns = ("exit", "temperature", "ECE", "ECE of chance", "ACE", "Brier", "NLL")
+    columns = ("exit", "temperature", "ECE", "ECE of chance", "ACE", "MCE", "Brier", "NLL")
     note = "Before → after temperature. ECE of chance: what a perfect model with these probabilities scores."
     return table(f"Voxel probabilities of {found['bundle']}", columns, rows, note)
 
