@@ -105,6 +105,11 @@ def verdict_of(case: Case) -> dict[str, Any] | None:
     return json.loads(path.read_bytes()) if path.is_file() else None
 
 
+def is_edited(case: Case) -> bool:
+    """Whether the verdict that holds is the result with a reader's edit."""
+    return (verdict_of(case) or {}).get("decision") == EDIT
+
+
 def scan_sha256(case: Case) -> str:
     """Hash of the scan that a case with a result is about."""
     return str(json.loads((case.out / RESULT).read_bytes())["input"]["sha256"])

@@ -12,6 +12,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from app.change_task import PAGE_CHANGE
 from app.edits import BYTES, EDITABLE, FOLDER, keep
 from app.hub import Hub
 from app.images import META
@@ -82,8 +83,9 @@ async def _image(request: Request, case: Case) -> Response:
 
 async def _file(request: Request, case: Case) -> Response:
     name = request.path_params["name"]
-    folder = case.folder if name in OF_CASE else case.out
-    if name not in DOWNLOADS or not case.result or not (folder / name).is_file():
+    change = PAGE_CHANGE.fullmatch(name) is not None
+    folder = case.folder if change or name in OF_CASE else case.out
+    if not (change or name in DOWNLOADS) or not case.result or not (folder / name).is_file():
         return _not_found()
     return FileResponse(folder / name, filename=name, media_type="application/octet-stream", headers=PRIVATE)
 

@@ -12,10 +12,11 @@ from app.hub import hub
 from app.images import META
 from app.parts import html, reader, sections, volumes
 from app.parts.change import change_tables
+from app.parts.change_page import change_page
 from app.parts.downloads import downloads
 from app.parts.reliability import calibration_panel
 from app.parts.session import current_case, look_at, owner, person
-from app.readings import EDIT, verdict_of
+from app.readings import is_edited
 from app.render_component import render
 from app.store import Case
 from app.viewer_component import viewer
@@ -49,7 +50,7 @@ def main() -> None:
         _numbers(case, record, second)
     with images:
         _images(case, second, {} if failed else volumes.in_few_words(record))
-    _below(case, record, meta, failed)
+    _below(case, record, meta, failed, second)
 
 
 def _switcher(case: Case) -> None:
@@ -100,7 +101,7 @@ def _numbers(case: Case, record: dict[str, Any], earlier: Case | None) -> None:
     if record["qc"]["status"] == "fail":
         html.show("<p>The quality check failed, so no volume, interval or probability is shown.</p>")
         return
-    if (verdict_of(case) or {}).get("decision") == EDIT:
+    if is_edited(case):
         html.show(f"<p>{EDITED_BY_READER}</p>")
     html.show(
         volumes.first_table(record)
@@ -109,14 +110,17 @@ def _numbers(case: Case, record: dict[str, Any], earlier: Case | None) -> None:
         + volumes.reference_plot(record)
     )
     if earlier is not None:
-        shown, others = change_tables(record, json.loads((earlier.out / RESULT).read_bytes()))
+        before = json.loads((earlier.out / RESULT).read_bytes())
+        shown, others = change_tables(record, before, is_edited(case) or is_edited(earlier))
         html.show(shown)
         if others:
             with st.expander("Change of the other structures", icon=":material/list:"):
                 html.show(others)
 
 
-def _below(case: Case, record: dict[str, Any], meta: dict[str, Any], failed: bool) -> None:
+def _below(
+    case: Case, record: dict[str, Any], meta: dict[str, Any], failed: bool, second: Case | None
+) -> None:
     if not failed:
         with st.expander("All structures", icon=":material/list:"):
             html.show(volumes.every_table(record))
@@ -135,7 +139,7 @@ def _below(case: Case, record: dict[str, Any], meta: dict[str, Any], failed: boo
     st.subheader("Calibration", anchor=False)
     _calibration(record, meta)
     st.subheader("Downloads", anchor=False)
-    downloads(case, edited=(verdict_of(case) or {}).get("decision") == EDIT)
+    downloads(case, is_edited(case), change_page(server, case, second))
     one, two = st.columns(2, gap="large")
     with one:
         st.subheader("Limits", anchor=False)

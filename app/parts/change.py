@@ -2,71 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from app.parts import html
-from lnn_med.io.change import (
-    REPEATABILITY_PCT,
-    Change,
-    changes,
-    refusal,
-    same_spacing,
-    signed_mm3_text,
-    signed_percent_text,
-)
-from lnn_med.io.volumetry import FIRST, NO_VALUE, mm3_text
-
-BAND = f"±{REPEATABILITY_PCT:g} %"
-HEAD = ("Structure", "Earlier, mm³", "Now, mm³", "Change, mm³", "Change", BAND, "Bundle")
-OWN_CHECK = "That both scans are of one person is for you to check."
+from lnn_med.io.change_words import HEAD, TITLE, TITLE_OTHERS, ChangeRow, change_words
 
 
-def change_tables(now: Mapping[str, Any], earlier: Mapping[str, Any]) -> tuple[str, str]:
+def change_tables(now: Mapping[str, Any], earlier: Mapping[str, Any], edited: bool) -> tuple[str, str]:
     """Two pieces of HTML from two records: the hippocampus with what the numbers mean, and all the others."""
-    reason = refusal(now, earlier)
-    if reason:
-        return f"<p>No change since the earlier scan is given. {html.text(reason)}</p>", ""
-    found = changes(now, earlier)
-    first = [one for one in found if one.name.split("_")[0] == FIRST]
-    others = [one for one in found if one not in first]
-    shown, rest = (first, others) if first else (others, [])
-    top = html.table("Change since the earlier scan", HEAD, list(map(_cells, shown)), words=(5, 6))
-    below = html.table("Change of the other structures", HEAD, list(map(_cells, rest)), words=(5, 6))
-    return top + _notes(found, now, earlier), below if rest else ""
+    words = change_words(now, earlier, edited)
+    if words.refusal:
+        return f"<p>{html.text(words.refusal)}</p>", ""
+    top = html.table(TITLE, HEAD, list(map(_cells, words.first)), words=(5, 6))
+    below = html.table(TITLE_OTHERS, HEAD, list(map(_cells, words.others)), words=(5, 6))
+    return top + f'<p class="quiet">{html.text(words.notes)}</p>', below if words.others else ""
 
 
-def _cells(one: Change) -> tuple[str, ...]:
-    mm3 = [signed_mm3_text(edge) for edge in one.interval_mm3 or ()]
-    percent = [signed_percent_text(edge) for edge in one.interval_pct or ()]
+def _cells(row: ChangeRow) -> tuple[str, ...]:
     return (
-        html.text(one.words),
-        mm3_text(one.earlier_mm3),
-        mm3_text(one.now_mm3),
-        _with_interval(signed_mm3_text(one.change_mm3), mm3),
-        _with_interval(signed_percent_text(one.change_pct), percent),
-        NO_VALUE if one.change_pct is None else "beyond" if one.beyond_repeatability else "within",
-        html.text(one.bundle),
+        html.text(row.structure),
+        row.earlier,
+        row.now,
+        _with_interval(row.change_mm3, row.interval_mm3),
+        _with_interval(row.change_pct, row.interval_pct),
+        row.band,
+        html.text(row.bundle),
     )
 
 
-def _with_interval(value: str, edges: Sequence[str]) -> str:
-    return value + (f'<br><span class="quiet">{" to ".join(edges)}</span>' if edges else "")
-
-
-def _notes(found: Sequence[Change], now: Mapping[str, Any], earlier: Mapping[str, Any]) -> str:
-    words = []
-    coverages = sorted({one.coverage for one in found if one.coverage is not None})
-    if coverages:
-        words.append(
-            f"Below each change: an interval that holds with at least {100 * coverages[0]:.0f} %, made of "
-            "the intervals of both scans, whatever links their errors."
-        )
-    words.append(
-        f"{BAND}: two scans of an unchanged person differ by less in 95 of 100 pairs if the measurement "
-        "varies by 2 % within a person; this was not measured for these weights."
-    )
-    if not same_spacing(now, earlier):
-        words.append("The scans have different voxel sizes, which alone changes volumes.")
-    words.append(f"No yearly rate: dates of scans are not kept. {OWN_CHECK}")
-    return f'<p class="quiet">{html.text(" ".join(words))}</p>'
+def _with_interval(value: str, interval: str) -> str:
+    return value + (f'<br><span class="quiet">{interval}</span>' if interval else "")

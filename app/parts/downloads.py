@@ -30,9 +30,14 @@ WORDS = {
     RESULT_EDITED: "result after the edit (JSON)",
 }
 
+WORDS_CHANGE = "page (PDF) with the change since the earlier scan"
 
-def downloads(case: Case, edited: bool) -> None:
-    """One link for each file that there is; with an accepted edit its page stands for the model's."""
+
+def downloads(case: Case, edited: bool, change_page: str | None) -> None:
+    """One link for each file that there is; with an accepted edit its page stands for the model's.
+
+    `change_page`: name of the page with the change since an earlier scan, where one is shown.
+    """
     links = []
     hidden = (PAGE,) if edited and (case.folder / PAGE_EDITED).is_file() else () if edited else EDITED
     for name in (one for one in DOWNLOADS if one not in hidden):
@@ -42,4 +47,7 @@ def downloads(case: Case, edited: bool) -> None:
             links.append(
                 f'<a href="{address}" download="{name}" target="_self">{html.text(WORDS.get(name, name))}</a>'
             )
+    if change_page:
+        address = f"{BASE}/file/{case.token}/{change_page}"
+        links.append(f'<a href="{address}" download="{change_page}" target="_self">{WORDS_CHANGE}</a>')
     html.show('<div class="facts">' + "".join(f"<span>{link}</span>" for link in links) + "</div>")

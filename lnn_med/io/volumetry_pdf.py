@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lnn_med.errors import require
+from lnn_med.io.change_words import HEAD, TITLE, TITLE_OTHERS, ChangeRow, ChangeWords, change_words
 from lnn_med.io.files import write_whole
 from lnn_med.io.percentile_plot import percentile_plot
 from lnn_med.io.result_files import RESULT, THUMBNAIL
@@ -49,13 +50,28 @@ class Edited:
     picture: bytes
 
 
-def write_page(result: Path, facts: Mapping[str, Any], path: Path, edited: Edited | None = None) -> None:
+@dataclass(frozen=True)
+class Earlier:
+    """An earlier scan of the same person: its record, and whether a reader edited labels of either scan."""
+
+    record: Mapping[str, Any]
+    edited: bool = False
+
+
+def write_page(
+    result: Path,
+    facts: Mapping[str, Any],
+    path: Path,
+    edited: Edited | None = None,
+    earlier: Earlier | None = None,
+) -> None:
     """Write the page of the result folder `result`; the same content gives the same bytes.
 
     Args:
         facts: age in years and sex, where they are known; `from`, the DICOM elements that told them. Names
             and dates do not reach the page.
         edited: shows the numbers and labels after this edit, and says so.
+        earlier: adds the change of the model's volumes since this scan, or why none is given.
 
     Raises:
         LnnMedError: typst is not installed.
@@ -65,7 +81,7 @@ def write_page(result: Path, facts: Mapping[str, Any], path: Path, edited: Edite
     record = json.loads((result / RESULT).read_bytes())
     with tempfile.TemporaryDirectory(prefix="lnn-med-") as name:
         folder = Path(name)
-        content = page_content(record, facts, (result / THUMBNAIL).is_file(), edited)
+        content = page_content(record, facts, (result / THUMBNAIL).is_file(), edited, earlier)
         plot = percentile_plot(edited.record if edited else record)
         if plot is not None:
             (folder / PLOT).write_text(plot, encoding="utf-8")
@@ -82,7 +98,11 @@ def write_page(result: Path, facts: Mapping[str, Any], path: Path, edited: Edite
 
 
 def page_content(
-    record: Mapping[str, Any], facts: Mapping[str, Any], picture: bool, edited: Edited | None = None
+    record: Mapping[str, Any],
+    facts: Mapping[str, Any],
+    picture: bool,
+    edited: Edited | None = None,
+    earlier: Earlier | None = None,
 ) -> dict[str, Any]:
     """What the template prints, as texts in the order of the page; a FAIL has no numbers."""
     original, record = record, edited.record if edited else record
@@ -102,9 +122,10 @@ def page_content(
         "first": [] if failed else [_line(row) for row in first_rows(rows)],
         "facts": [] if failed else _measures(record),
         "all": [] if failed else [_line(row) for row in rows],
+        "change": _change(change_words(original, earlier.record, earlier.edited)) if earlier else None,
         "picture": "thumbnail.png" if picture or edited else "",
         "limits": list(LIMITS),
-        "identifiers": _identifiers(record),
+        "identifiers": _identifiers(record, earlier),
     }
 
 
@@ -128,6 +149,27 @@ def _cell(cell: Cell | None) -> str:
         return NO_VALUE
     extra = interval_text(cell)
     return mm3_text(cell.volume_mm3) + (f" ({extra})" if extra else "")
+
+
+def _change(words: ChangeWords) -> dict[str, Any]:
+    """The section about an earlier scan."""
+    return {
+        "title": TITLE,
+        "others_title": TITLE_OTHERS,
+        "head": HEAD,
+        "refusal": words.refusal,
+        "first": list(map(_change_line, words.first)),
+        "others": list(map(_change_line, words.others)),
+        "notes": words.notes,
+    }
+
+
+def _change_line(row: ChangeRow) -> list[str]:
+    change = [
+        value + (f" ({interval})" if interval else "")
+        for value, interval in ((row.change_mm3, row.interval_mm3), (row.change_pct, row.interval_pct))
+    ]
+    return [row.structure, row.earlier, row.now, *change, row.band, row.bundle]
 
 
 def _changed(row: tuple[str, float, float, str]) -> list[str]:
@@ -154,8 +196,10 @@ def _measures(record: Mapping[str, Any]) -> list[list[str]]:
     return found
 
 
-def _identifiers(record: Mapping[str, Any]) -> list[list[str]]:
+def _identifiers(record: Mapping[str, Any], earlier: Earlier | None) -> list[list[str]]:
     rows = [["Scan, SHA-256", record["input"]["sha256"]]]
+    if earlier:
+        rows.append(["Earlier scan, SHA-256", earlier.record["input"]["sha256"]])
     if record["input"].get("series_uid"):
         rows.append(["Series UID", record["input"]["series_uid"]])
     rows += [[f"{one['bundle']}, weights", one["weights_sha256"]] for one in record["model"]]
