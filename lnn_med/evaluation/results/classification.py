@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -23,6 +23,7 @@ from lnn_med.evaluation.intervals import NotEstimable
 from lnn_med.evaluation.protocol import Classification, Protocol
 from lnn_med.evaluation.recalibration import recalibration
 from lnn_med.evaluation.resampling import clustered_interval
+from lnn_med.evaluation.results.class_sets import class_set_results
 from lnn_med.evaluation.results.values import attempt, mean_of, plain
 from lnn_med.evaluation.threshold import decision_curve, threshold_performance
 from lnn_med.evaluation.threshold_curves import average_precision, roc_points
@@ -62,6 +63,7 @@ def classification_results(comparison: Comparison, protocol: Protocol) -> dict[s
     # The worst probability: of nobody ill among the ill, of everybody ill among the well.
     worst = [1.0 - own if value is None else value for value, own in zip(found, truth, strict=True)]
     every = Outcomes(np.array(worst), np.array(truth, dtype=float), tuple(who))
+    entries = [_entry(rows[index].result, wanted.target) or {} for index in known]
     kept = Outcomes(
         np.array([found[index] for index in known], dtype=float),
         np.array([truth[index] for index in known], dtype=float),
@@ -78,6 +80,9 @@ def classification_results(comparison: Comparison, protocol: Protocol) -> dict[s
         "all": _discrimination(every, protocol, wanted),
         "without_missing": _discrimination(kept, protocol, wanted),
         "calibration": _calibration(kept, protocol) if len(known) else None,
+        "sets": class_set_results(kept.scores, kept.truth, kept.patients, entries, protocol)
+        if len(known)
+        else None,
     }
 
 
@@ -151,5 +156,10 @@ def _is_positive(cell: str, wanted: Classification) -> bool:
 
 
 def _probability(result: Any, target: str) -> float | None:
-    entries: Sequence[Any] = result.get("classification", ())
-    return next((one.get("probability") for one in entries if one["target"].lower() == target.lower()), None)
+    return (_entry(result, target) or {}).get("probability")
+
+
+def _entry(result: Any, target: str) -> Mapping[str, Any] | None:
+    """What a result says about a target."""
+    entries: Sequence[Mapping[str, Any]] = result.get("classification", ())
+    return next((one for one in entries if one["target"].lower() == target.lower()), None)

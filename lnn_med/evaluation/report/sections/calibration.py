@@ -26,6 +26,7 @@ from lnn_med.evaluation.report.sections.wording import Record
 def calibration(record: Record) -> Section:
     """Section 9."""
     blocks: list[Block] = [heading("Probabilities"), *_probabilities(record["classification"])]
+    blocks += [heading("Class sets"), *_class_sets(record["classification"])]
     blocks += [heading("Voxels"), *_voxels(record["voxels"])]
     blocks += [heading("Volume intervals"), *_coverage(record["intervals"], record["protocol"]["coverage"])]
     blocks += [heading("Selective risk"), *_selective(record["selective_risk"])]
@@ -126,6 +127,26 @@ def _probabilities(found: Mapping[str, Any] | None) -> list[Block]:
             "Observed share against mean probability, with consistency bars of a calibrated model.",
         ),
     ]
+
+
+def _class_sets(found: Mapping[str, Any] | None) -> list[Block]:
+    """Sets of classes that cannot be ruled out: of the device, and cross-fitted from its probabilities."""
+    if found is None or found["sets"] is None:
+        return [missing("no probability was compared with a diagnosis: section 8.")]
+    names = {"device": "of the device", "cross_fitted": "cross-fitted, other patients' quantile"}
+    rows, notes = [], []
+    for key, name in names.items():
+        one = found["sets"][key]
+        if one is None or "coverage" not in one:
+            notes.append(missing(f"sets {name}: {why(one) or 'the predictions hold none'}."))
+            continue
+        check = one["coverage"]
+        band = f"{percent(check['nominal'])}: {percent(check['band_low'])} to {percent(check['band_high'])}"
+        shares = [interval(one[part]) for part in ("no", "yes")]
+        sizes = f"{one['n_one']}, {one['n_both']}, {one['n_none']}"
+        rows.append([name, one["n"], interval(check["observed"]), band, *shares, sizes])
+    columns = ("sets", "n", "coverage", "chance at nominal", "without", "with disease", "one, both, no class")
+    return ([table("Class sets: is the true class in it?", columns, rows)] if rows else []) + notes
 
 
 def _note(found: Mapping[str, Any] | None) -> str:
