@@ -88,13 +88,18 @@ def show_table(target: Console, title: str, columns: Sequence[str], rows: Sequen
 
 def show_result(target: Console, record: Mapping[str, Any]) -> None:
     """The numbers of one `result_record`, with quality, cost and warnings."""
+    columns = ["structure", "mm³", "interval, mm³", "percentile", "depth", "bundle"]
     rows = []
     for entry in record["structures"]:
         low, high = entry["interval_mm3"] or (None, None)
         interval = None if low is None else f"{low:.0f} to {high:.0f}"
         volume = None if entry["volume_mm3"] is None else f"{entry['volume_mm3']:.0f}"
-        rows.append((entry["name"], volume, interval, entry["mean_depth"], entry["bundle"]))
-    show_table(target, "", ("structure", "mm³", "interval, mm³", "depth", "bundle"), rows)
+        percentile = entry.get("percentile")
+        rows.append([entry["name"], volume, interval, percentile, entry["mean_depth"], entry["bundle"]])
+    if all(row[3] is None for row in rows):  # without age and sex there is none
+        for row in (columns, *rows):
+            del row[3]
+    show_table(target, "", columns, rows)
     derived = {name: value for name, value in record["derived"].items() if value is not None}
     if derived:
         shown = (

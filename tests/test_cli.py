@@ -11,6 +11,7 @@ import resource
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,20 @@ def test_predict_writes_the_files_and_shows_the_numbers(scan, tmp_path, chosen, 
     assert "QC PASS" in shown
     assert "result.json" in shown
     assert chosen == [(None, "full", None, "auto", "auto", False)]
+
+
+@pytest.mark.parametrize("percentile", [61.5, None])
+def test_percentiles_are_shown_where_there_are_some(percentile, scan, tmp_path, monkeypatch, capsys):
+    def predictor(volume, clinical):
+        found = threshold_prediction(volume)
+        first, *others = found.structures
+        return replace(found, structures=(replace(first, percentile=percentile), *others))
+
+    monkeypatch.setattr(cli.measure, "predictor", lambda *options: predictor)
+    assert run("predict", scan, "-o", tmp_path / "out") == 0
+    shown = capsys.readouterr().out
+    heading = next(line for line in shown.splitlines() if "mm³" in line)
+    assert ("percentile" in heading, "61.5" in shown) == ((True, True) if percentile else (False, False))
 
 
 def test_predict_gives_one_json_document(scan, tmp_path, chosen, capsys):
