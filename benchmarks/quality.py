@@ -33,7 +33,7 @@ from lnn_med.inference.head import Segmented, segment_head
 from lnn_med.inference.hippocampus import segment_crop
 from lnn_med.inference.judgement import head_quality, seen_quality
 from lnn_med.inference.predict import CROP, job_of
-from lnn_med.inference.quality import doubt, is_crop, judge_crop
+from lnn_med.inference.quality import ALIEN, CROP_MARGIN_MM, UNSURE, UNUSUAL, doubt, is_crop, judge_crop
 from lnn_med.inference.runtime import Engine, RuntimeConfig
 from lnn_med.io.nifti import read_nifti
 from lnn_med.prediction import Quality
@@ -43,6 +43,7 @@ from lnn_med.volume import Volume
 BAD_DSC = 0.7
 CAUGHT, FALSE_ALARMS = 0.95, 0.05  # targets: at least, at most
 REFUSED = "refused"
+LIMITS = f"limits {UNUSUAL:g} {ALIEN:g} {UNSURE:g} {CROP_MARGIN_MM:g} mm"  # rows of other limits do not count
 
 
 @dataclass(frozen=True)
@@ -206,7 +207,7 @@ def main() -> None:
     if chosen.cases and chosen.cases < len(cases):
         cases = [cases[int(n)] for n in np.linspace(0, len(cases) - 1, chosen.cases).round()]
     name = f"{bundle.info.name} {bundle.info.version} ({bundle.weights_sha256[:8]})"
-    book = Book(chosen.out, f"{name}, split {chosen.split}, depth {chosen.depth}")
+    book = Book(chosen.out, f"{name}, split {chosen.split}, depth {chosen.depth}, {LIMITS}")
     each = len(cases) if chosen.each is None else min(chosen.each, len(cases))
     for place, (number, case) in enumerate(cases):
         missing = [task for task in tasks(crops, place, len(cases), each) if not book.holds(task, number)]
