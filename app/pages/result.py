@@ -105,9 +105,9 @@ def _numbers(case: Case, record: dict[str, Any], earlier: Case | None) -> None:
         html.show(f"<p>{EDITED_BY_READER}</p>")
     html.show(
         volumes.first_table(record)
-        + volumes.asymmetry_table(record)
-        + volumes.other_facts(record, earlier is not None)
+        + volumes.measures_table(record)
         + volumes.reference_plot(record)
+        + volumes.other_facts(record, earlier is not None)
     )
     if earlier is not None:
         before = json.loads((earlier.out / RESULT).read_bytes())

@@ -15,7 +15,7 @@ STYLE = """<style>
   font-variant-numeric: tabular-nums; }
 .lnn caption { text-align: left; font-weight: 600; padding: 0.2rem 0; }
 .lnn th, .lnn td { border: 0; border-bottom: 1px solid color-mix(in srgb, currentColor 22%, transparent);
-  padding: 0.28rem 0.5rem; text-align: right; vertical-align: baseline; }
+  padding: 0.2rem 0.5rem; text-align: right; vertical-align: baseline; }
 .lnn th:first-child, .lnn td:first-child { text-align: left; }
 .lnn tbody th { font-weight: 500; text-align: left; }
 .lnn td.words, .lnn th.words { text-align: left; }
@@ -38,7 +38,7 @@ STYLE = """<style>
 .lnn h3 { font-size: 1.05rem; padding: 0.4rem 0 0.1rem; margin: 0; }
 .lnn code { font-size: 0.85em; overflow-wrap: anywhere; color: inherit; background: none; padding: 0; }
 .lnn img.diagram { width: min(100%, 21rem); height: auto; border-radius: 4px; }
-.lnn img.plot { width: min(100%, 46rem); height: auto; border-radius: 4px; }
+.lnn img.plot { display: block; width: min(100%, 46rem); height: auto; border-radius: 4px; }
 .lnn .scroll { overflow-x: auto; }
 .lnn-mark { position: fixed; right: 0; bottom: 0; z-index: 9; padding: 0.15rem 0.7rem; font-size: 0.8rem;
   background: #1b1b1b; color: #fff; border-top-left-radius: 6px; }

@@ -18,6 +18,7 @@ from lnn_med.io.volumetry import (
     interval_text,
     mm3_text,
     percent_text,
+    percentile_text,
     reference_rows,
     rows_of,
 )
@@ -35,7 +36,9 @@ def first_table(record: Mapping[str, Any]) -> str:
         if not part:
             model = f"{row.bundle} {versions.get(row.bundle, '')}"
             name += f'<br><span class="quiet">{html.text(model)}</span>'
-        cells.append((name, _cell(row.left, big=not part), _cell(row.right, big=not part), _cell(row.total)))
+        cells.append(
+            (name, *(_cell(cell, part) for cell in (row.left, row.right)), _cell(row.total, part, ""))
+        )
     note = _interval_note(chosen)
     return html.table("Volumes, mm³", ("Structure", "Left", "Right", "Total"), cells) + note
 
@@ -71,46 +74,46 @@ def edit_table(original: Mapping[str, Any], edited: Mapping[str, Any]) -> str:
     return html.table("Edited volumes, mm³", head, cells, words=(3,)) if cells else ""
 
 
-def asymmetry_table(record: Mapping[str, Any]) -> str:
-    """Asymmetry with its sign in words."""
-    cells = []
-    for name, value, words in asymmetries(record):
-        title = "Hippocampus, fine labels" if name.endswith("_fine") else in_words(name)
-        cells.append((html.text(title), percent_text(value), html.text(words)))
-    if not cells:
-        return ""
-    caption = "Asymmetry, 100 · (L − R) / ((L + R) / 2)"
-    return html.table(caption, ("Structure", "Value", "In words"), cells, words=(2,))
-
-
-def other_facts(record: Mapping[str, Any], earlier: bool = False) -> str:
-    """ICV and its method, percentile, change: what there is, and what there is not."""
+def measures_table(record: Mapping[str, Any]) -> str:
+    """Asymmetry with its sign in words, head size and its method."""
     derived = record["derived"]
     rows = []
+    for name, value, words in asymmetries(record):
+        title = "fine labels" if name.endswith("_fine") else in_words(name).lower()
+        rows.append((f"Asymmetry, {title}", percent_text(value), words))
     if derived.get("icv_mm3") is not None:
         rows.append(
             (
                 "Intracranial volume (ICV)",
-                f"{mm3_text(derived['icv_mm3'])} mm³",
-                "sum of all labelled structures",
+                f"{mm3_text(derived['icv_mm3'])}\u202fmm³",
+                "sum of all labels",
             )
         )
     if derived.get("hippocampus_mm3") is not None:
         rows.append(
             (
                 "Hippocampus, whole crop",
-                f"{mm3_text(derived['hippocampus_mm3'])} mm³",
+                f"{mm3_text(derived['hippocampus_mm3'])}\u202fmm³",
                 "side not known from a crop",
             )
         )
-    rows += reference_rows(record)
+    return _facts_table(rows) if rows else ""
+
+
+def other_facts(record: Mapping[str, Any], earlier: bool = False) -> str:
+    """Percentiles of sums, adjusted volumes, probabilities, change: what there is, and what there is not."""
+    rows = reference_rows(record)
     for entry in record["classification"]:
         rows.append(_classified(entry))
     if not earlier:
         rows.append(("Change since an earlier scan", NO_VALUE, "no earlier scan was given"))
-    return html.table(
-        "", ("Measure", "Value", "Note"), [tuple(map(html.text, row)) for row in rows], words=(2,)
-    )
+    note = '<p class="quiet">Asymmetry: 100 · (L − R) / ((L + R) / 2).</p>' if asymmetries(record) else ""
+    return _facts_table(rows) + note
+
+
+def _facts_table(rows: Sequence[Sequence[str]]) -> str:
+    head = ("Measure", "Value", "Note")
+    return html.table("", head, [tuple(map(html.text, row)) for row in rows], words=(2,))
 
 
 def reference_plot(record: Mapping[str, Any]) -> str:
@@ -118,9 +121,13 @@ def reference_plot(record: Mapping[str, Any]) -> str:
     plot = percentile_plot(record)
     if plot is None:
         return ""
-    names = ", ".join(in_words(curve["structure"]) for curve in record["reference"]["curves"])
-    words = f"Volume by age with percentile lines of {record['reference']['name']}: {names}"
-    return html.picture(plot, words, "plot")
+    reference = record["reference"]
+    names = ", ".join(in_words(curve["structure"]) for curve in reference["curves"])
+    words = f"Volume by age with percentile lines of {reference['name']}: {names}"
+    low, high = reference["ages_years"]
+    people = f"{reference['people']} people: {reference['name']}; {low:.0f} to {high:.0f} years"
+    note = f'<p class="quiet">Ring: this scan. Lines: percentiles of {html.text(people)}.</p>'
+    return html.picture(plot, words, "plot") + note
 
 
 def in_few_words(record: Mapping[str, Any]) -> dict[str, str]:
@@ -149,12 +156,16 @@ def _classified(entry: Mapping[str, Any]) -> tuple[str, str, str]:
     )
 
 
-def _cell(cell: Cell | None, big: bool = False) -> str:
+def _cell(cell: Cell | None, part: bool, kind: str = "big") -> str:
+    """A volume and what is known about it; of a part of a structure, only its interval."""
     if cell is None:
         return NO_VALUE
     shown = mm3_text(cell.volume_mm3)
-    lines = [f'<span class="big">{shown}</span>' if big else shown]
-    lines += [f'<span class="quiet">{extra}</span>' for extra in (interval_text(cell), _share(cell)) if extra]
+    lines = [f'<span class="{kind}">{shown}</span>' if kind and not part else shown]
+    extras = [interval_text(cell)] if part else [interval_text(cell), _share(cell)]
+    lines += [f'<span class="quiet">{extra}</span>' for extra in extras if extra]
+    if cell.percentile is not None:
+        lines.append(f"<b>percentile {html.text(percentile_text(cell.percentile))}</b>")
     return "<br>".join(lines)
 
 
@@ -168,6 +179,6 @@ def _interval_note(rows: Sequence[Row]) -> str:
     if not coverages:
         return '<p class="quiet">No intervals: this bundle is not calibrated.</p>'
     words = ", ".join(f"{100 * one:.0f} %" for one in sorted(filter(None, coverages)))
-    return (
-        f'<p class="quiet">Below each volume: {words} interval and share of ICV. Totals have no interval.</p>'
-    )
+    known = any(cell.percentile is not None for row in rows for cell in (row.left, row.right) if cell)
+    more = ", percentile for age, sex and head size" if known else ""
+    return f'<p class="quiet">Below: {words} interval, share of ICV{more}.</p>'

@@ -8,14 +8,14 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 SIDES = ("L", "R")
 SIDE_WORDS = {"L": ", left", "R": ", right"}
 FIRST = "Hippocampus"  # what the page opens with
 NO_VALUE = "\u2013"
-NO_REFERENCE = "no reference for this method"
+NO_REFERENCE = "age or sex not given, or no reference for this method"
 QC_WORDS = {
     "pass": "PASS: no rule of the quality check was broken",
     "review": "REVIEW: look at the images before you use a number",
@@ -39,6 +39,7 @@ class Cell:
     coverage: float | None = None
     mean_depth: float | None = None
     icv_pct: float | None = None
+    percentile: float | None = None  # for age, sex and head size
 
 
 @dataclass(frozen=True)
@@ -60,11 +61,13 @@ class Row:
 def rows_of(record: Mapping[str, Any]) -> list[Row]:
     """All rows, in the order of the record; a total of two sides has no interval: errors may go together."""
     icv = record["derived"].get("icv_mm3")
+    curves = (record.get("reference") or {}).get("curves", ())
+    both = {curve["structure"]: curve["percentile"] for curve in curves}
     pairs: dict[tuple[str, str], dict[str | None, Cell]] = {}
     for entry in record["structures"]:
         key = (without_side(entry["name"]), entry["bundle"])
         pairs.setdefault(key, {})[entry["side"]] = _cell(entry, icv)
-    rows = [_row(name, bundle, cells, icv) for (name, bundle), cells in pairs.items()]
+    rows = [_row(name, bundle, cells, icv, both.get(name)) for (name, bundle), cells in pairs.items()]
     derived = record["derived"]
     if "hippocampus_fine_left_mm3" in derived:
         fine = next(row.bundle for row in rows if row.name.startswith(f"{FIRST}_"))
@@ -190,6 +193,7 @@ def _cell(entry: Mapping[str, Any], icv: float | None) -> Cell:
         coverage=entry["coverage"],
         mean_depth=entry["mean_depth"],
         icv_pct=_share(entry["volume_mm3"], icv),
+        percentile=entry["percentile"],
     )
 
 
@@ -201,11 +205,20 @@ def _share(volume_mm3: float | None, icv: float | None) -> float | None:
     return 100 * volume_mm3 / icv if volume_mm3 is not None and icv else None
 
 
-def _row(name: str, bundle: str, cells: Mapping[str | None, Cell], icv: float | None) -> Row:
+def _row(
+    name: str,
+    bundle: str,
+    cells: Mapping[str | None, Cell],
+    icv: float | None,
+    both_percentile: float | None = None,
+) -> Row:
     left, right = (cells.get(side) for side in SIDES)
     if None in cells:
         return Row(name, bundle, left, right, cells[None])
     values = [cell.volume_mm3 for cell in (left, right) if cell is not None]
     known = [value for value in values if value is not None]
     total = sum(known) if len(known) == len(SIDES) else None
-    return Row(name, bundle, left, right, _plain(total, icv))
+    # The reference people were measured by one bundle: the one that gives the sides their percentiles.
+    compared = all(cell is not None and cell.percentile is not None for cell in (left, right))
+    plain = replace(_plain(total, icv), percentile=both_percentile if compared else None)
+    return Row(name, bundle, left, right, plain)

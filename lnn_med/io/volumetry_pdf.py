@@ -29,6 +29,7 @@ from lnn_med.io.volumetry import (
     interval_text,
     mm3_text,
     percent_text,
+    percentile_text,
     reference_rows,
     rows_of,
     saved_pct,
@@ -119,7 +120,7 @@ def page_content(
         "reasons": reasons,
         "edited": f"Edited by reader: {edited.by}, {edited.ts_utc}." if edited else "",
         "changed": [_changed(row) for row in edited_volumes(original, record)],
-        "first": [] if failed else [_line(row) for row in first_rows(rows)],
+        "first": [] if failed else [_line(row, percentiles=True) for row in first_rows(rows)],
         "facts": [] if failed else _measures(record),
         "all": [] if failed else [_line(row) for row in rows],
         "change": _change(change_words(original, earlier.record, earlier.edited)) if earlier else None,
@@ -140,15 +141,17 @@ def _who(record: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
     return f"{person}; {shape} voxels of {spacing} mm"
 
 
-def _line(row: Row) -> list[str]:
-    return [row.words, row.bundle, *(_cell(cell) for cell in (row.left, row.right, row.total))]
+def _line(row: Row, percentiles: bool = False) -> list[str]:
+    return [row.words, row.bundle, *(_cell(cell, percentiles) for cell in (row.left, row.right, row.total))]
 
 
-def _cell(cell: Cell | None) -> str:
+def _cell(cell: Cell | None, percentiles: bool) -> str:
     if cell is None:
         return NO_VALUE
     extra = interval_text(cell)
-    return mm3_text(cell.volume_mm3) + (f" ({extra})" if extra else "")
+    text = mm3_text(cell.volume_mm3) + (f" ({extra})" if extra else "")
+    known = percentiles and cell.percentile is not None
+    return text + (f"\npercentile {percentile_text(cell.percentile)}" if known else "")
 
 
 def _change(words: ChangeWords) -> dict[str, Any]:

@@ -34,7 +34,7 @@ class StandIn:
 
         def predict(volume: Volume, clinical: Mapping[str, Any] | None = None) -> Prediction:
             time.sleep(self.seconds)
-            return stand_in_prediction(volume)
+            return stand_in_prediction(volume, clinical=clinical)
 
         return predict
 

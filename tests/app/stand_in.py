@@ -2,22 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from lnn_med import geometry
 from lnn_med.errors import Finding, WarningCode
-from lnn_med.prediction import DEPTH, SEGMENTATION, UNCERTAINTY, Prediction, Structure
+from lnn_med.prediction import (
+    DEPTH,
+    SEGMENTATION,
+    UNCERTAINTY,
+    Prediction,
+    Reference,
+    ReferenceCurve,
+    Structure,
+)
 from lnn_med.volume import Volume
 from tests.predictions import make_prediction
 
 NAMES = {1: "Hippocampus_L", 2: "Hippocampus_R", 3: "BrainStem"}
 BLOCKS = (11, 13, 15)
+PERCENTILES = {"Hippocampus_L": 46.0, "Hippocampus_R": 9.0, "Hippocampus": 18.0}
 
 
-def stand_in_prediction(volume: Volume, status: str = "review") -> Prediction:
-    """Bright voxels to the patient's left and right of the middle, the less bright ones between."""
+def stand_in_prediction(
+    volume: Volume, status: str = "review", clinical: Mapping[str, Any] | None = None
+) -> Prediction:
+    """Bright voxels to the patient's left and right of the middle, the less bright ones between.
+
+    With age and sex there are percentiles, always the same.
+    """
     indices = np.indices(volume.shape).reshape(3, -1).T
     x = geometry.voxel_to_mm(volume.affine, indices)[:, 0].reshape(volume.shape)
     middle = geometry.centre_mm(volume.affine, volume.shape)[0]
@@ -31,11 +47,13 @@ def stand_in_prediction(volume: Volume, status: str = "review") -> Prediction:
     made = make_prediction(status)
     assert volume.source is not None
     structures = []
+    reference = _reference(clinical or {})
     for index, name in NAMES.items():
         mm3 = float((labels == index).sum() * volume.voxel_mm3)
         side = name[-1] if name[-2] == "_" else None
         edges = (0.9 * mm3, 1.1 * mm3)
-        structures.append(Structure(name, side, "brain-t1", mm3, edges, 0.9, float(BLOCKS[2])))
+        known = PERCENTILES.get(name) if reference else None
+        structures.append(Structure(name, side, "brain-t1", mm3, edges, 0.9, float(BLOCKS[2]), known))
     return replace(
         made,
         scan=volume,
@@ -48,6 +66,18 @@ def stand_in_prediction(volume: Volume, status: str = "review") -> Prediction:
         },
         label_names={SEGMENTATION: NAMES},
         structures=tuple(structures),
+        reference=reference,
         compute=replace(made.compute, depth_histogram=shares),
         findings=(*volume.findings, Finding(WarningCode.RESOLUTION, "A stand-in made this result.")),
     )
+
+
+def _reference(clinical: Mapping[str, Any]) -> Reference | None:
+    if not {"age", "sex"} <= clinical.keys():
+        return None
+    ages, line = (20.0, 50.0, 80.0), (8000.0, 7500.0, 6500.0)
+    lines = {number: tuple(value + 20.0 * (number - 50) for value in line) for number in (5, 25, 50, 75, 95)}
+    curve = ReferenceCurve("Hippocampus", 7000.0, 7100.0, PERCENTILES["Hippocampus"], ages, lines)
+    other = replace(curve, structure="LateralVentricle")
+    age, sex = float(clinical["age"]), str(clinical["sex"])
+    return Reference("Made people", 100, (20.0, 80.0), age, sex, (curve, other))

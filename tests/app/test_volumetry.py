@@ -15,6 +15,7 @@ from lnn_med.evaluation.outliers import histogram, outliers
 from lnn_med.io.landmarks import point_inside, point_of_maximum, points_of_labels
 from lnn_med.io.result_record import result_record
 from lnn_med.io.volumetry import asymmetry_words, first_rows, in_words, rows_of, saved_pct
+from lnn_med.io.volumetry_pdf import page_content
 from lnn_med.scoring import stored_answer
 from tests.io.test_percentile_plot import record as with_reference
 from tests.predictions import make_prediction
@@ -35,6 +36,33 @@ def test_left_right_and_total_stand_in_their_columns() -> None:
     assert row.left.icv_pct == pytest.approx(100 * left / 1_412_345.7)
 
 
+def test_each_side_has_its_percentile_and_the_total_that_of_both_in_one_bundle_only() -> None:
+    record = json.loads(json.dumps(RECORD)) | with_reference()
+    for one in record["structures"]:
+        if one["name"] in ("Hippocampus_L", "Hippocampus_R"):
+            one["percentile"] = {"L": 45.9, "R": 0.4}[one["side"]]
+    record["derived"] |= {"hippocampus_fine_left_mm3": 10.0, "hippocampus_fine_right_mm3": 9.0}
+    found = {
+        (row.bundle, row.name): [cell and cell.percentile for cell in (row.left, row.right, row.total)]
+        for row in rows_of(record)
+    }
+    assert found.pop(("brain-t1", "Hippocampus")) == [45.9, 0.4, 12.4]
+    assert ("hippocampus-t1", "Hippocampus") in found  # measured by another protocol
+    assert not any(value for values in found.values() for value in values)
+    (top, *others) = re.findall(r"<tr>(.*?)</tr>", volumes.first_table(record).split("<tbody>")[1])
+    assert re.findall(r"percentile ([^<]*)", top) == ["46", "&lt;1", "12"]
+    assert "percentile" not in "".join(others)
+    page = page_content(record, {}, picture=False)
+    assert [cell.split("\n")[-1] for cell in page["first"][0][2:]] == [
+        "percentile 46",
+        "percentile <1",
+        "percentile 12",
+    ]
+    assert "percentile" not in str(page["first"][1:]) + str(page["all"])
+    record["structures"][0]["percentile"] = None  # edited, or nobody of this age: no total either
+    assert rows_of(record)[0].total.percentile is None
+
+
 def test_parts_follow_their_hippocampus_and_protocols_are_not_merged() -> None:
     names = [(row.bundle, row.name) for row in first_rows(rows_of(RECORD))]
     assert names == [
@@ -49,7 +77,7 @@ def test_a_fail_shows_no_number() -> None:
     for row in rows_of(record):
         for cell in (row.left, row.right, row.total):
             assert cell is None or (cell.volume_mm3, cell.interval_mm3, cell.icv_pct) == (None, None, None)
-    for table in (volumes.first_table, volumes.every_table, volumes.asymmetry_table):
+    for table in (volumes.first_table, volumes.every_table, volumes.measures_table):
         cells = re.findall(r"<td[^>]*>(.*?)</td>", table(record))
         assert not [cell for cell in cells if re.search(r"\d", cell) and "-t1" not in cell]
 
@@ -57,8 +85,9 @@ def test_a_fail_shows_no_number() -> None:
 def test_the_plot_of_reference_people_is_a_picture_that_says_what_it_shows() -> None:
     record = with_reference(name='IXI <people> & "others"')
     shown = volumes.reference_plot(record)
-    found = re.fullmatch(r'<img class="plot" alt="([^"]*)" src="data:image/svg\+xml;base64,([^"]*)">', shown)
+    found = re.match(r'<img class="plot" alt="([^"]*)" src="data:image/svg\+xml;base64,([^"]*)">', shown)
     assert found is not None
+    assert "percentiles of 98 people: IXI &lt;people&gt;" in shown[found.end() :]
     assert "IXI &lt;people&gt; &amp; &quot;others&quot;: Hippocampus, Lateral ventricle" in found[1]
     assert base64.b64decode(found[2]).startswith(b"<svg")
     assert volumes.reference_plot(RECORD | {"reference": None}) == ""

@@ -44,16 +44,31 @@ def test_images_are_reached_and_read_with_the_keyboard_alone(measured: Window) -
     measured.page.keyboard.press("n")
 
 
-def test_the_left_hippocampus_and_its_percentile_are_on_the_first_screen(measured: Window) -> None:
-    measured.page.evaluate("document.querySelector('[data-testid=stMain]')?.scrollTo(0, 0)")
-    height = measured.page.viewport_size["height"]
-    for text in ("Research use only", "Quality: REVIEW", "Percentile for age and sex"):
-        box = measured.page.get_by_text(text).first.bounding_box()
-        assert box is not None, text
-        assert box["y"] + box["height"] <= height, text
-    box = measured.page.locator("td .big").first.bounding_box()
-    assert box is not None
-    assert box["y"] < height
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_left_hippocampus_and_its_percentile_are_on_the_first_screen(
+    scheme: str, base: str, chromium: Any, head_file: Path
+) -> None:
+    window = open_window(base, chromium, color_scheme=scheme)
+    page, height = window.page, 900
+    page.set_viewport_size({"width": 1440, "height": height})
+    window.give(head_file)
+    page.get_by_label("Age, years").fill("72")
+    choose(window, "Sex", "F")
+    page.get_by_role("button", name="Measure", exact=True).click()
+    page.locator(".lnn-viewer[data-ready=true]").wait_for()
+    table = page.get_by_role("table", name="Volumes, mm³")
+    left = table.get_by_role("row", name="Hippocampus").get_by_role("cell").first
+    assert "percentile 46" in left.inner_text()
+    plot = page.get_by_role("img", name="Volume by age with percentile lines of Made people")
+    shown = [left, plot, page.get_by_text("Research use only").first, page.get_by_text("Quality: REVIEW")]
+    for one in shown:
+        box = one.bounding_box()
+        assert box is not None
+        assert box["y"] >= 0
+        assert box["y"] + box["height"] <= height
+    assert page.evaluate("document.querySelector('[data-testid=stMain]').scrollTop") == 0
+    assert window.complaints == []
+    page.context.close()
 
 
 def test_a_rejection_needs_a_reason_and_is_stored_with_time_and_user(measured: Window) -> None:
