@@ -1,9 +1,10 @@
 """A full validation report of a bundle on its validation fold: disturbed, scored, compared.
 
-    report.py hippocampus-t1 DATA -o docs/reports
+    report.py hippocampus-t1 DATA -o docs/reports [--work FOLDER]
 
 Runs `lnn-med stress`, `score` and `validate` with the protocol docs/reports/BUNDLE.yaml; writes BUNDLE.html
-and BUNDLE.pdf. The fold's scans are copied beside references that hold the bundle's own integers.
+and BUNDLE.pdf. The fold's scans are copied beside references that hold the bundle's own integers. With --work
+an interrupted run goes on, and a second one only writes the report anew.
 """
 
 from __future__ import annotations
@@ -36,31 +37,34 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="folder with imagesTr/ and labelsTr/")
     parser.add_argument("-o", "--out", type=Path, default=PROTOCOLS)
     parser.add_argument("--stress-cases", type=int, default=10, help="cases that are disturbed (default 10)")
+    parser.add_argument("--work", type=Path, help="keep scans, run and stress table of this bundle here")
     chosen = parser.parse_args()
     bundle = load_bundle(chosen.bundle)
     with tempfile.TemporaryDirectory(prefix="lnn-med-") as name:
-        work = Path(name)
-        copy_fold(bundle, chosen.data, work)
-        shutil.copy(PROTOCOLS / f"{bundle.info.name}.yaml", work / "protocol.yaml")
-        stress = work / "stress.json"
-        lnn_med("stress", chosen.bundle, chosen.data, "-o", stress, "--cases", chosen.stress_cases)
-        lnn_med("score", work / "scans", "-o", work / "run", "--bundle", chosen.bundle)
-        report = work / "report"
-        lnn_med(
-            *("validate", work / "run", work / "reference", "-o", report),
-            *("--protocol", work / "protocol.yaml"),
-        )
-        chosen.out.mkdir(parents=True, exist_ok=True)
-        for ending in ("html", "pdf"):
-            shutil.copy(report / f"report.{ending}", chosen.out / f"{bundle.info.name}.{ending}")
+        make(bundle, chosen, chosen.work or Path(name))
     print(f"Wrote {bundle.info.name}.html and {bundle.info.name}.pdf to {chosen.out}")
+
+
+def make(bundle: Bundle, chosen: argparse.Namespace, work: Path) -> None:
+    """Disturb, score, compare; what lies in `work` already is used."""
+    copy_fold(bundle, chosen.data, work)
+    shutil.copy(PROTOCOLS / f"{bundle.info.name}.yaml", work / "protocol.yaml")
+    stress, report = work / "stress.json", work / "report"
+    if not stress.is_file():
+        lnn_med("stress", chosen.bundle, chosen.data, "-o", stress, "--cases", chosen.stress_cases)
+    lnn_med("score", work / "scans", "-o", work / "run", "--bundle", chosen.bundle)
+    lnn_med("validate", work / "run", work / "reference", "-o", report, "--protocol", work / "protocol.yaml")
+    chosen.out.mkdir(parents=True, exist_ok=True)
+    for ending in ("html", "pdf"):
+        shutil.copy(report / f"report.{ending}", chosen.out / f"{bundle.info.name}.{ending}")
 
 
 def copy_fold(bundle: Bundle, data: Path, work: Path) -> None:
     """Scans, references and table of the fold, in folders that hold nothing else."""
     cases = select_cases(data, SPLIT, bundle.info.split).cases
     for folder in ("scans", "reference"):
-        (work / folder).mkdir()
+        shutil.rmtree(work / folder, ignore_errors=True)
+        (work / folder).mkdir(parents=True)
     for case in cases:
         shutil.copy(case.image, work / "scans" / case.image.name)
         raw = read_reference(case.reference)

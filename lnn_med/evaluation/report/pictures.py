@@ -43,7 +43,8 @@ logger = logging.getLogger(__name__)
 
 SHOWN_MM = 6.0  # around any label; the skin of face and forehead lies 10 mm or more beyond the brain
 BORDER_MM = 10.0  # around the structure in the picture
-SCALE = 0.6  # of the panels: five pictures stay below a megabyte
+SCALE = 0.6  # of the panels
+COLOURS = 128  # with it, five pictures take about 0.2 MB on each page; greys of a thumbnail need no more
 OUTLINES = (("reference", STYLES[2][0], False), ("prediction", STYLES[0][0], True))
 
 
@@ -93,7 +94,9 @@ def _picture(case: ComparedCase, table: LabelTable) -> bytes:
             picture.paste(panel, (number * (PANEL + 8), row * (PANEL + 8)))
     _legend(picture)
     width, height = picture.size
-    return png_bytes(picture.resize((round(width * SCALE), round(height * SCALE)), Image.Resampling.LANCZOS))
+    small = picture.resize((round(width * SCALE), round(height * SCALE)), Image.Resampling.LANCZOS)
+    # Octrees keep the two colours of the outlines; median cuts lose them among the greys.
+    return png_bytes(small.quantize(COLOURS, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE))
 
 
 def _image(case: ComparedCase, truth: Volume) -> Volume | None:

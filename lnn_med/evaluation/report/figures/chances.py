@@ -101,6 +101,6 @@ def selective(record: Record) -> Figure | None:
     )
     axes.axhline(found["aurc_random"], color=MIDDLE, linestyle="--", label="if width said nothing")
     axes.set(xlabel="share of cases kept, most certain first", ylabel="mean of 1 − DSC", xlim=(0, 1.02))
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.15 * max(found["aurc_random"], *found["risk"]))
     axes.legend(loc="best")
     return figure

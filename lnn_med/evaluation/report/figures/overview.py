@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lnn_med.evaluation.report.figures.canvas import DARK, LIGHT, MIDDLE, Record, axes_of, bar
+from lnn_med.evaluation.report.sections.wording import METRIC_NAMES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -46,9 +47,8 @@ def endpoints(record: Record) -> Figure | None:
         words, place = f" {sign} {one['threshold']:g}", (one["threshold"], 1)
         axes.annotate(words, place, (2, -2), ("data", "axes fraction"), "offset points", va="top")
         axes.set(ylim=(-0.9, 0.8), yticks=[0, -0.5])
-        axes.set_yticklabels(
-            [f"{one['metric']} {one['structure'].replace('_', ' ')}", "other missing rule"], fontsize=7
-        )
+        name = f"{METRIC_NAMES[one['metric']]}: {one['structure'].replace('_', ' ')}"
+        axes.set_yticklabels([name, "other missing rule"], fontsize=7)
     return figure
 
 
