@@ -19,14 +19,13 @@ from lnn_med import geometry
 from lnn_med.errors import Code, InputError
 from lnn_med.io.files import write_whole
 from lnn_med.io.result_record import DEPTH_DIGITS, MM3_DIGITS, PERCENT_DIGITS
-from lnn_med.io.volumetry import SIDES
+from lnn_med.io.volumetry import SIDES, W_EDITED
 from lnn_med.prediction import HIPPOCAMPUS, SEGMENTATION
 from lnn_med.volume import Affine, ImageArray
 
 EDITABLE = {"segmentation": SEGMENTATION, "hippocampus": HIPPOCAMPUS}  # name in the address -> file
 FOLDER = "edit"  # of a case; messages that were not stored yet
 BYTES = 5  # of one voxel: offset and label
-EDITED = "W_EDITED"
 OF_MODEL = ("interval_mm3", "coverage", "percentile")  # hold for the network's volumes alone
 
 Changes = tuple[NDArray[np.int64], NDArray[np.uint8]]
@@ -132,7 +131,7 @@ def edited_record(
 
 def _mark(count: int) -> dict[str, str]:
     message = f"A reader edited the labels; structures with other volumes than the model's: {count}."
-    return {"code": EDITED, "message": message}
+    return {"code": W_EDITED, "message": message}
 
 
 def _structure(volume_mm3: float, mean_depth: float | None) -> dict[str, Any]:

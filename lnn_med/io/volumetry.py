@@ -16,6 +16,7 @@ SIDE_WORDS = {"L": ", left", "R": ", right"}
 FIRST = "Hippocampus"  # what the page opens with
 NO_VALUE = "\u2013"
 NO_REFERENCE = "age or sex not given, or no reference for this method"
+W_EDITED, EDITED = "W_EDITED", "not given after a reader's edit"
 QC_WORDS = {
     "pass": "PASS: no rule of the quality check was broken",
     "review": "REVIEW: look at the images before you use a number",
@@ -116,7 +117,8 @@ def reference_rows(record: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """Measure, value and note of each percentile and of each volume adjusted to head size."""
     reference = record.get("reference")
     if not reference:
-        return [("Percentile for age and sex", NO_VALUE, NO_REFERENCE)]
+        edited = any(one["code"] == W_EDITED for one in record.get("warnings", ()))
+        return [("Percentile for age and sex", NO_VALUE, EDITED if edited else NO_REFERENCE)]
     low, high = reference["ages_years"]
     people = f"{reference['name']}; {low:.0f} to {high:.0f} years"
     rows = [("Reference people", str(reference["people"]), people)]

@@ -15,15 +15,15 @@ from PIL import Image
 
 from app.edit_picture import edit_picture
 from app.edit_task import PAGE_EDITED, RESULT_EDITED, VOLUMES_EDITED, StoreEdit
-from app.edits import EDITED, edited_name, edited_record, keep, parsed, pending
+from app.edits import edited_name, edited_record, keep, parsed, pending
 from app.images import write_images
 from lnn_med.errors import InputError
 from lnn_med.inference import depth_scale
 from lnn_med.inference.depth_scale import DepthScale, Exits
-from lnn_med.io import read
+from lnn_med.io import read, volumetry
 from lnn_med.io.nifti import write_nifti
 from lnn_med.io.result_files import write_prediction
-from lnn_med.io.volumetry import mm3_text
+from lnn_med.io.volumetry import NO_VALUE, W_EDITED, mm3_text
 from lnn_med.io.volumetry_pdf import Edited, page_content, write_page
 from lnn_med.prediction import SEGMENTATION
 from tests.app.stand_in import stand_in_prediction
@@ -93,7 +93,7 @@ def test_volumes_follow_the_edit_and_the_original_stays(tmp_path: Path) -> None:
     left, right = now["volume_mm3"], edited["structures"][1]["volume_mm3"]
     asymmetry = 200 * (left - right) / (left + right)
     assert edited["derived"]["hippocampus_asymmetry_pct"] == pytest.approx(asymmetry, abs=0.06)
-    assert edited["warnings"][-1]["code"] == EDITED
+    assert edited["warnings"][-1]["code"] == W_EDITED
     rows = list(csv.DictReader((tmp_path / VOLUMES_EDITED).open()))
     assert [float(row["volume_mm3"]) for row in rows] == [one["volume_mm3"] for one in edited["structures"]]
 
@@ -147,7 +147,8 @@ def test_the_page_after_an_edit_shows_the_edited_volumes_and_says_who(tmp_path: 
     assert before != after
     assert content["changed"] == [["Hippocampus, left", "brain-t1", before, after]]
     assert content["first"][0][2] == after  # and no interval beside it
-    assert any(EDITED in reason for reason in content["reasons"])
+    assert any(W_EDITED in reason for reason in content["reasons"])
+    assert ["Percentile for age and sex", NO_VALUE, volumetry.EDITED] in content["facts"]
     assert page_content(record, {"age": 71.0}, False)["edited"] == ""
     write_page(tmp_path / "out", {"age": 71.0}, tmp_path / "model.pdf")
     page = (tmp_path / PAGE_EDITED).read_bytes()
