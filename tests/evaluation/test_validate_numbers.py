@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from lnn_med.evaluation.comparing import Comparison
+from lnn_med.evaluation.report.sections.document import document
 from lnn_med.evaluation.results.cases import column
 from lnn_med.evaluation.validation import Study, read_study, record_of
 from tests.evaluation.label_maps import (
@@ -205,3 +207,26 @@ def test_training_cases_of_weights_that_are_not_installed_are_not_known(tmp_path
     models = {"bundles": [{"name": "brain-t1", "version": "0", "weights_sha256": "0" * 64}]}
     other = replace(found, predictions=replace(found.predictions, models=models))
     assert record_of(other, "")["leakage"]["unknown"] == ["brain-t1"]
+
+
+def test_cases_that_a_bundle_was_calibrated_on_are_told_even_when_they_chose_it_too(tmp_path: Path) -> None:
+    bundle = tmp_path / "bundle"
+    bundle.mkdir()
+    (bundle / "SHA256SUMS").write_text(f"{'e' * 64}  weights.safetensors\n")
+    (bundle / "bundle.yaml").write_text("split: {train: [a], val: [a, b, c], calibration: [d]}\n")
+    models = {
+        "options": {"bundle": [str(bundle)]},
+        "bundles": [{"name": "mine", "version": "0", "weights_sha256": "e" * 64}],
+    }
+    found = study(tmp_path, every())
+    ours = replace(found, predictions=replace(found.predictions, models=models))
+    assert record_of(ours, "")["leakage"]["found"] == {
+        "train": ["a"],
+        "val": ["b", "c"],
+        "calibration": ["d"],
+    }
+    (bundle / "calibration.json").write_text('{"splits": ["val", "calibration"]}')
+    record = record_of(ours, "")
+    assert record["leakage"]["found"] == {"train": ["a"], "val": ["b", "c"], "calibration": ["b", "c", "d"]}
+    limits = json.dumps([dict(block) for block in document({**record, "sha256": ""})[15].blocks])
+    assert "fitted on 3 analysed cases too" in limits

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,10 @@ from lnn_med.evaluation.matching import Matched
 from lnn_med.evaluation.predicted import PredictionSet
 from lnn_med.evaluation.protocol import Protocol
 from lnn_med.evaluation.results.installed import installed_bundles
+from lnn_med.evaluation.results.voxels import CALIBRATION
 from lnn_med.io.tabular import patients, read_participants
 
-SEEN = ("train", "val", "calibration")  # parts of a bundle's split: learned from, chosen by, calibrated on
+SEEN = ("train", "val", "calibration")  # what a bundle learned from, was chosen by, was calibrated on
 
 
 def leakage_results(
@@ -44,8 +46,7 @@ def leakage_results(
         unknown = []  # the protocol's list is the answer
     found: dict[str, list[str]] = {part: [] for part in SEEN}
     for case in comparison.cases:
-        part = _part_of(case, seen, people, hashes)
-        if part:
+        for part in _parts_of(case, seen, people, hashes):
             found[part].append(case.name)
     inputs = [one.input_sha256 for one in _predicted(matched) if one.input_sha256]
     return {
@@ -60,29 +61,36 @@ def leakage_results(
 
 
 def _bundle_cases(models: Mapping[str, Any]) -> dict[tuple[str, str], set[str]]:
-    """Case names by bundle and part of its split."""
+    """Case names by bundle and what they were used for; a bundle may be calibrated on several splits."""
     found = {}
     for name, place in installed_bundles(models).items():
         split = config.load_yaml(place / "bundle.yaml").get("split") or {}
-        for part in SEEN:
-            found[(name, part)] = set(map(str, split.get(part, ())))
+        used = {part: (part,) for part in SEEN} | {"calibration": calibration_splits(place)}
+        for part, splits in used.items():
+            found[(name, part)] = {str(case) for one in splits for case in split.get(one, ())}
     return {key: names for key, names in found.items() if names}
 
 
-def _part_of(
+def calibration_splits(place: Path) -> tuple[str, ...]:
+    """Splits that the calibration.json in the folder of a bundle was fitted on; "calibration" without one."""
+    try:
+        return tuple(map(str, json.loads((place / CALIBRATION).read_bytes())["splits"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return ("calibration",)
+
+
+def _parts_of(
     case: ComparedCase, seen: Mapping[tuple[str, str], set[str]], people: set[str], hashes: set[str]
-) -> str | None:
-    """The part of the training data that holds this case, "train" before the others."""
+) -> Sequence[str]:
+    """What this case was used for; one that was learned from needs no second word."""
     prediction = case.pair.prediction
     names = {case.name, *case.pair.reference.aliases, *(prediction.aliases if prediction else ())}
     if case.pair.reference.patient in people:
-        return SEEN[0]
+        return SEEN[:1]
     if prediction and prediction.input_sha256 and prediction.input_sha256.lower() in hashes:
-        return SEEN[0]
-    for part in SEEN:
-        if any(names & cases for (_, own), cases in seen.items() if own == part):
-            return part
-    return None
+        return SEEN[:1]
+    parts = [part for part in SEEN if any(names & held for (_, own), held in seen.items() if own == part)]
+    return SEEN[:1] if SEEN[0] in parts else parts
 
 
 def _predicted(matched: Matched) -> list[Any]:

@@ -20,6 +20,7 @@ from lnn_med.evaluation.report.sections.blocks import (
     text,
     why,
 )
+from lnn_med.evaluation.report.sections.remarks import calibrated_remarks
 from lnn_med.evaluation.report.sections.wording import Record
 
 
@@ -29,6 +30,7 @@ def calibration(record: Record) -> Section:
     blocks += [heading("Class sets"), *_class_sets(record["classification"])]
     blocks += [heading("Voxels"), *_voxels(record["voxels"])]
     blocks += [heading("Volume intervals"), *_coverage(record["intervals"], record["protocol"]["coverage"])]
+    blocks += [text(words) for words in calibrated_remarks(record["leakage"]) if record["intervals"]]
     blocks += [heading("Selective risk"), *_selective(record["selective_risk"])]
     blocks += [heading("Detection of bad results"), *_control(record["control"])]
     blocks.append(missing("detection of scans of another kind, beyond what quality control flagged above."))

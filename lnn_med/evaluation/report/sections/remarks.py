@@ -66,6 +66,14 @@ def size_remarks(people: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def calibrated_remarks(leakage: Mapping[str, Any]) -> list[str]:
+    """Cases that the intervals were fitted on."""
+    count = len(leakage["found"]["calibration"])
+    words = several(count, "analysed case", "analysed cases")
+    flatters = "their coverage here flatters, the cross-fitted one in section 9 does not."
+    return [f"The volume intervals were fitted on {words} too: {flatters}"] if count else []
+
+
 def _group_remarks(record: Record) -> list[str]:
     """Subgroups that the protocol asks for by name and the table cannot give."""
     found, wanted = record["subgroups"], record["protocol"]["subgroups"]

@@ -19,7 +19,7 @@ from lnn_med.evaluation.report.sections.blocks import (
     table,
     text,
 )
-from lnn_med.evaluation.report.sections.remarks import size_remarks
+from lnn_med.evaluation.report.sections.remarks import calibrated_remarks, size_remarks
 from lnn_med.evaluation.report.sections.wording import METRIC_DIGITS, METRIC_NAMES, Record
 
 COLUMN_NAMES = {"field_t": "field strength", "slice_mm": "slice thickness", "diagnosis": "diagnosis or stage"}
@@ -162,6 +162,7 @@ def limits(record: Record) -> Section:
             f"{several(count, 'analysed case was', 'analysed cases were')} used to choose the model: "
             "the numbers are optimistic."
         )
+    words += calibrated_remarks(leakage)
     if people["patients_from"].startswith("the names"):
         words.append(
             "Patients are told apart by the names of the cases; two scans of one person may count as "
