@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from pathlib import Path
 
 import streamlit as st
@@ -11,9 +12,12 @@ from app.parts.html import STYLE
 from app.parts.session import owner, person
 from lnn_med.console import RESEARCH_USE
 
-PAGES = Path(__file__).parent / "pages"
+HERE = Path(__file__).parent
+PAGES = HERE / "pages"
+# Written out: a file of Streamlit's own store is gone when the browser asks for it late.
+ICON = "data:image/png;base64," + b64encode((HERE / "icon.png").read_bytes()).decode()
 
-st.set_page_config(page_title="LNN-Med", page_icon=str(Path(__file__).parent / "icon.png"), layout="wide")
+st.set_page_config(page_title="LNN-Med", page_icon=ICON, layout="wide")
 st.html(STYLE)
 st.html(f'<div class="lnn-mark" role="note">{RESEARCH_USE}</div>')
 user = person()

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from lnn_med.errors import Code, InputError, LnnMedError
+from lnn_med.errors import Code, InputError, described
 from lnn_med.io.sniff import Kind, sniff
 from lnn_med.prediction import Prediction
 from lnn_med.volume import Volume
@@ -130,16 +129,7 @@ def prepare() -> None:
 
 def describe(error: BaseException) -> dict[str, str]:
     """Code, what was found and what to do; words of foreign errors stay out, they may quote a patient."""
-    if isinstance(error, InputError):
-        return {"code": error.code.value, "message": error.detail, "remedy": error.code.remedy}
-    if isinstance(error, MemoryError):
-        code, message = Code.RESOURCE, "The memory is full."
-    elif isinstance(error, LnnMedError):
-        code, message = Code.CONFIG, str(error)
-    else:
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        place = f"{Path(where.filename).name}, line {where.lineno}"
-        code, message = Code.INTERNAL, f"{type(error).__name__} in {place}."
+    code, message = described(error)
     return {"code": code.value, "message": message, "remedy": code.remedy}
 
 

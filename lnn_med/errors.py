@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
+import traceback
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
 from types import ModuleType
 
 
@@ -145,6 +148,24 @@ class Finding:
 
     code: WarningCode
     message: str
+
+
+def described(error: BaseException) -> tuple[Code, str]:
+    """Code and message of any failure of a task, for ledgers and users.
+
+    What foreign errors say is left out, for it may quote a patient's name.
+    """
+    if isinstance(error, InputError):
+        return error.code, error.detail
+    out_of_memory = isinstance(error, RuntimeError) and "memory" in str(error)  # torch, on any device
+    if out_of_memory or isinstance(error, MemoryError):
+        return Code.RESOURCE, "The memory is full."
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+        return Code.STORAGE, f"The result cannot be written ({error.strerror})."
+    if isinstance(error, LnnMedError):
+        return Code.CONFIG, str(error)
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    return Code.INTERNAL, f"{type(error).__name__} in {Path(where.filename).name}, line {where.lineno}."
 
 
 def require(module: str, extra: str) -> ModuleType:

@@ -8,10 +8,9 @@ import pandas as pd
 import streamlit as st
 
 from app.hub import hub
-from app.jobs import HEAVY, BusyError
 from app.parts import html
 from app.parts.runs import Run, files_of, numeric_columns, plain, runs_of
-from app.parts.session import look_at, opened, owner, person
+from app.parts.session import look_at, owner, person, start
 from app.parts.ticker import run_again_soon
 from app.work import Open
 from lnn_med.evaluation.outliers import histogram, outliers
@@ -105,18 +104,9 @@ def _open(run: Run, name: str) -> None:
     task = Open(
         str(folder / scan.path), files_of(scan, folder), scan.series_uid, str(case.out), str(case.view)
     )
-
-    def keep(answer: dict[str, Any]) -> None:
-        opened(server, case, user, "opened")
-        case.facts, case.result = answer, True
-
-    try:
-        case.job = server.jobs.submit(me, HEAVY, task, keep).token
-    except BusyError as error:
-        st.warning(str(error))
-        return
-    st.session_state["opening"] = case.token
-    st.rerun()
+    if start(server, case, task, (user, "opened")):
+        st.session_state["opening"] = case.token
+        st.rerun()
 
 
 def _opening() -> None:

@@ -7,9 +7,9 @@ from typing import Any
 import streamlit as st
 
 from app.hub import hub
-from app.jobs import HEAVY, LIGHT, BusyError
+from app.jobs import LIGHT, BusyError
 from app.parts import html, scan_list
-from app.parts.session import look_at, opened, owner, person
+from app.parts.session import look_at, owner, person, start
 from app.parts.ticker import run_again_soon
 from app.store import Case
 from app.upload_component import upload
@@ -171,15 +171,7 @@ def _clinical(row: dict[str, Any]) -> dict[str, float | str]:
 def _submit(case: Case, row: dict[str, Any], clinical: dict[str, float | str]) -> None:
     uid = row["series_uid"] if row["series_uid"] != "unknown" else None
     task = Measure(str(case.facts["scan"]), str(case.out), str(case.view), uid, clinical)
-
-    def keep(answer: dict[str, Any]) -> None:
-        opened(server, case, user, "measured")
-        case.facts, case.result = answer, True
-
-    try:
-        case.job = server.jobs.submit(me, HEAVY, task, keep).token
-    except BusyError as error:
-        st.warning(str(error))
+    if not start(server, case, task, (user, "measured")):
         return
     st.session_state.pop("filling", None)
     st.session_state.pop("problem", None)

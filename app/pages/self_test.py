@@ -8,9 +8,8 @@ from typing import Any
 import streamlit as st
 
 from app.hub import hub
-from app.jobs import HEAVY, BusyError
 from app.parts import html
-from app.parts.session import owner, person
+from app.parts.session import owner, person, start
 from app.parts.ticker import run_again_soon
 from app.store import Case
 from app.viewer_component import viewer
@@ -44,15 +43,7 @@ def main() -> None:
 def _start() -> Case | None:
     case = server.store.new(me)
     case.name = "Self-test: MNI152 template"
-
-    def keep(answer: dict[str, Any]) -> None:
-        case.facts, case.result = answer, True
-
-    try:
-        task = SelfTest(str(case.upload), str(case.out), str(case.view))
-        case.job = server.jobs.submit(me, HEAVY, task, keep).token
-    except BusyError as error:
-        st.warning(str(error))
+    if not start(server, case, SelfTest(str(case.upload), str(case.out), str(case.view))):
         return None
     st.session_state["self_test"] = case.token
     return case

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import streamlit as st
 
 from app.auth import LOCAL, Person
 from app.hub import Hub, hub
+from app.jobs import HEAVY, BusyError
 from app.readings import scan_sha256
 from app.store import Case
+from app.worker import Task
 from lnn_med.scoring.audit import object_of
 
 
@@ -57,6 +61,25 @@ def current_case() -> Case | None:
 def look_at(case: Case) -> None:
     """Make this the case that pages show."""
     st.session_state["case"] = case.token
+
+
+def start(server: Hub, case: Case, task: Task, opening: tuple[Person, str] | None = None) -> bool:
+    """Queue the task that gives a case its result; False, said on the page, where the queue is full.
+
+    `opening`: who it is for and the action's name in the audit log; None leaves no trace (self-test).
+    """
+
+    def keep(answer: dict[str, Any]) -> None:
+        if opening is not None:
+            opened(server, case, *opening)
+        case.facts, case.result = answer, True
+
+    try:
+        case.job = server.jobs.submit(case.owner, HEAVY, task, keep).token
+    except BusyError as error:
+        st.warning(str(error))
+        return False
+    return True
 
 
 def opened(server: Hub, case: Case, user: Person, action: str) -> None:

@@ -5,19 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import streamlit as st
-
+from app.component import component
 from app.routes import BASE
 
 HERE = Path(__file__).parent
-# Streamlit starts a component's script from a blob, which cannot import by a relative address.
-_LOADER = """
-export default async function (component) {
-  const address = new URL("%s/script/viewer_component/main.js", window.location.origin)
-  const viewer = await import(address.href)
-  return viewer.default(component)
-}
-"""
 
 
 def viewer(
@@ -40,9 +31,6 @@ def viewer(
         editable: whether labels may be painted; the browser then hands edits over to the server.
         report: whether the answer's `arrived` says how many images arrived whole and are drawn.
     """
-    component = st.components.v2.component(
-        "lnn_med_viewer", css=(HERE / "viewer.css").read_text(), js=_LOADER % BASE, isolate_styles=True
-    )
     data: dict[str, Any] = {
         "address": f"{BASE}/case/{token}",
         "structures": structures or {},
@@ -54,4 +42,6 @@ def viewer(
         data["report"] = True
     if editable:
         data["edit"] = f"{BASE}/edit/{token}"
-    return component(key=key, data=data, on_edited_change=lambda: None, on_arrived_change=lambda: None)
+    return component(HERE, "viewer.css")(
+        key=key, data=data, on_edited_change=lambda: None, on_arrived_change=lambda: None
+    )

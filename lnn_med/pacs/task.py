@@ -5,12 +5,11 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lnn_med.errors import Code, ConfigError, InputError
+from lnn_med.errors import Code, InputError, described
 from lnn_med.pacs.archive import Archive, Outgoing, outgoing
 from lnn_med.pacs.inbox import ENDING
 from lnn_med.pacs.journal import DONE, FAILED, SCORED, SENT, STARTED, STOPPED, Journal, Line
@@ -79,7 +78,7 @@ class Tasks:
             self._note(line, STOPPED)
             raise
         except Exception as error:  # one study never stops the watch
-            code, message = _described(error)
+            code, message = described(error)
             self._wait_longer(study, key)
             self._note(line, FAILED, code=code.value, message=message)
         return self.outcome(study, key)
@@ -140,15 +139,3 @@ def key_of(folder: Path) -> tuple[str, int]:
     files = sorted(folder.glob(f"*/*{ENDING}"))
     facts = "\n".join(f"{path.parent.name}/{path.name} {path.stat().st_size}" for path in files)
     return hashlib.sha256(facts.encode()).hexdigest()[:16], len(files)
-
-
-def _described(error: Exception) -> tuple[Code, str]:
-    """Code and message; what foreign errors say is left out, it may quote a patient's name."""
-    if isinstance(error, InputError):
-        return error.code, error.detail
-    if isinstance(error, ConfigError):
-        return Code.CONFIG, str(error)
-    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "memory" in str(error)):
-        return Code.RESOURCE, "The memory is full."
-    where = traceback.extract_tb(error.__traceback__)[-1]
-    return Code.INTERNAL, f"{type(error).__name__} in {Path(where.filename).name}, line {where.lineno}."

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import secrets
 import shutil
 import time
-import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from lnn_med.errors import Code, InputError, LnnMedError
+from lnn_med.errors import Code, InputError, described
 from lnn_med.io import read
 from lnn_med.io.result_files import Extras, write_prediction
 from lnn_med.io.tabular import write_json
@@ -56,7 +54,7 @@ def score_case(task: Task, predict: Predict) -> Entry:
     try:
         _score(task, predict)
     except Exception as error:  # one bad scan never stops the run
-        code, message = _described(error)
+        code, message = described(error)
         return _entry(task, began, FAILED, code.value, message)
     return _entry(task, began, DONE)
 
@@ -120,21 +118,6 @@ def _put_in_place(work: Path, target: Path) -> None:
         os.rename(target, old)
     os.rename(work, target)
     shutil.rmtree(old, ignore_errors=True)
-
-
-def _described(error: Exception) -> tuple[Code, str]:
-    """Code and message of a failure; what foreign errors say is left out, it may quote a patient's name."""
-    if isinstance(error, InputError):
-        return error.code, error.detail
-    out_of_memory = isinstance(error, RuntimeError) and "memory" in str(error)  # torch, on any device
-    if out_of_memory or isinstance(error, MemoryError):
-        return Code.RESOURCE, "The memory is full."
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
-        return Code.STORAGE, f"The result cannot be written ({error.strerror})."
-    if isinstance(error, LnnMedError):
-        return Code.CONFIG, str(error)
-    where = traceback.extract_tb(error.__traceback__)[-1]
-    return Code.INTERNAL, f"{type(error).__name__} in {Path(where.filename).name}, line {where.lineno}."
 
 
 def _entry(
