@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+import numpy as np
 import torch
 
 from lnn_med.allocator import keep_memory
 from lnn_med.errors import ConfigError
+from lnn_med.evaluation.coverage import coverage_check
 from lnn_med.evaluation.dataset import EvaluationCase, select_cases
 from lnn_med.evaluation.labels import check_same_grid, group, read_reference
 from lnn_med.evaluation.report.figures import chances
@@ -58,6 +60,7 @@ def main() -> None:
         return
     found = [calibration_of(name) for name in chosen.bundles]
     show(found)
+    show_intervals(found)
     chosen.out.write_text(drawing(found), encoding="utf-8")
     print(f"Wrote {chosen.out}")
 
@@ -83,6 +86,27 @@ def show(found: Sequence[Mapping[str, Any]]) -> None:
         for place, at in enumerate(one["exits"], start=1):
             pairs = [f"{at['before'][key]:.4f} → {at['after'][key]:.4f}" for key in ERRORS]
             print_row(one["bundle"], place, f"{at['temperature']:.3f}", f"{at['ece_null']:.4f}", *pairs)
+
+
+def show_intervals(found: Sequence[Mapping[str, Any]]) -> None:
+    """Cross-fitted coverage of the volume intervals, and the structures whose share is more than chance."""
+    print()
+    for one in found:
+        rows = one["volumes"]
+        shares = [100 * row["cross_fitted"] for row in rows]
+        widths = [row["width_pct"] for row in rows]
+        outside = [row["name"] for row in rows if not by_chance(row, one["nominal"])]
+        words = f"{one['bundle']}, {100 * one['nominal']:g} % intervals of volumes, n = {one['n']}: coverage"
+        words += f" {np.mean(shares):.1f} % as the mean of {len(rows)} structures ({min(shares):.1f} to"
+        words += f" {max(shares):.1f}); outside their binomial band: {', '.join(outside) or 'none'}; median"
+        words += f" width {np.median(widths):.0f} % ({min(widths):.0f} to {max(widths):.0f}) of the volume"
+        print(words)
+
+
+def by_chance(row: Mapping[str, Any], nominal: float) -> bool:
+    """Whether the coverage of a structure lies in the binomial band of its cases."""
+    covered = np.arange(row["n"]) < round(row["cross_fitted"] * row["n"])
+    return coverage_check(covered, nominal).inside
 
 
 def drawing(found: Sequence[Mapping[str, Any]]) -> str:
