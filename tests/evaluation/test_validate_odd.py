@@ -127,21 +127,23 @@ def test_the_command_says_what_is_odd_and_the_main_number(
     references(tmp_path / "ref")
     write(tmp_path / "ref", {"e": truth().with_data(np.zeros_like(truth().data))})
     (tmp_path / "ref" / "participants.csv").write_text("case,age,colour\na,NaN,red\nb,old,blue\n")
-    write(tmp_path / "pred", every())
+    nothing = {"d": truth().with_data(np.zeros_like(truth().data))}
+    write(tmp_path / "pred", every() | nothing)
     (tmp_path / "protocol.yaml").write_text("labels: {A: 1, B: 2, C: 9}\nsubgroups: [sexx]\n")
     arguments = (tmp_path / "pred", tmp_path / "ref", "-o", tmp_path / "out")
     assert run("validate", *arguments, "--protocol", tmp_path / "protocol.yaml", "--json") == 0
     told = json.loads(capsys.readouterr().out)
-    assert told["mean_dsc"]["estimate"] == pytest.approx(4 / 5)  # the empty reference has an invention: 0
+    assert told["mean_dsc"]["estimate"] == pytest.approx(3 / 5)  # 0 for an invention in e, 0 for nothing in d
     assert run("validate", *arguments, "--protocol", tmp_path / "protocol.yaml") == 0
     printed = " ".join(capsys.readouterr().out.split())
-    assert "mean dsc: 0.800" in printed
+    assert "mean dsc: 0.600" in printed
     for words in (
         "Column age: 1 of 1 cells hold no plausible number",
         "does not use: colour",
         "3 label maps have no row in the table",
         "C: in no reference and in no prediction",
         "1 reference holds none of the structures: e",
+        "1 prediction holds none of the structures that the reference holds: d",
         "Subgroup sexx: no analysed case has a value",
         "Only 5 patients",
     ):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from typing import Any
 
-from lnn_med.evaluation.comparing import Comparison, both_empty, is_missing
+from lnn_med.evaluation.comparing import ComparedCase, Comparison, both_empty, is_missing
 from lnn_med.evaluation.intervals import median_interval
-from lnn_med.evaluation.metrics import PREDICTION_EMPTY, REFERENCE_EMPTY
+from lnn_med.evaluation.metrics import BOTH_EMPTY, PREDICTION_EMPTY, REFERENCE_EMPTY
 from lnn_med.evaluation.protocol import HIGHER_IS_BETTER, MEAN, Endpoint, Protocol
 from lnn_med.evaluation.results.cases import (
     METRICS,
@@ -42,11 +42,18 @@ def segmentation_results(comparison: Comparison, protocol: Protocol) -> dict[str
         "n_patients": len({case.pair.reference.patient for case in cases}),
         "n_missing": sum(case.missing for case in cases),
         "empty_references": [case.name for case in cases if case.empty_reference],
+        "empty_predictions": [case.name for case in cases if _found_nothing(case)],
         "absent_everywhere": sorted(absent),
         "mean": _structure(comparison, protocol, MEAN),
         "structures": [_structure(comparison, protocol, name) for name in names if name not in absent],
         "worst": [case.name for case in worst_cases(comparison, WORST_SHOWN)],
     }
+
+
+def _found_nothing(case: ComparedCase) -> bool:
+    """Whether there is a prediction, and it holds nothing of what the reference holds."""
+    states = {one.metrics.state for one in case.structures.values()}
+    return not case.missing and PREDICTION_EMPTY in states and states <= {PREDICTION_EMPTY, BOTH_EMPTY}
 
 
 def over_cases(found: Column, protocol: Protocol, statistic: str = "mean") -> Number:

@@ -41,10 +41,18 @@ def absent_remarks(segmentation: Mapping[str, Any] | None) -> list[str]:
 
 
 def empty_remarks(segmentation: Mapping[str, Any] | None) -> list[str]:
-    """References that hold none of the structures."""
-    empty = segmentation["empty_references"] if segmentation else ()
-    words = several(len(empty), "reference holds", "references hold")
-    return [f"{words} none of the structures: {listed(empty)}."] if empty else []
+    """References, and predictions, that hold none of the structures."""
+    if segmentation is None:
+        return []
+    references, predictions = segmentation["empty_references"], segmentation["empty_predictions"]
+    found = []
+    if references:
+        words = several(len(references), "reference holds", "references hold")
+        found.append(f"{words} none of the structures: {listed(references)}.")
+    if predictions:
+        words = several(len(predictions), "prediction holds", "predictions hold")
+        found.append(f"{words} none of the structures that the reference holds: {listed(predictions)}.")
+    return found
 
 
 def diagnosis_remarks(classification: Mapping[str, Any] | None) -> list[str]:
