@@ -110,7 +110,8 @@ class SelfTest:
 
     def run(self, predict: Predict | None, report: Report) -> dict[str, Any]:
         """As `Measure`."""
-        from lnn_med.demo import NIFTI_INPUT, mni152_template
+        from lnn_med.demo import NIFTI_INPUT
+        from lnn_med.io.mni_template import mni152_template
         from lnn_med.io.nifti import write_nifti
 
         report("Writing the built-in scan")

@@ -28,7 +28,7 @@ from typing import Any
 
 from playwright.sync_api import Locator, Page, sync_playwright
 
-from lnn_med.demo import mni152_template
+from lnn_med.io.mni_template import mni152_template
 from lnn_med.io.nifti import write_nifti
 
 PROGRAM = "from lnn_med.cli import main; main()"

@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lnn_med.demo import mni152_template
+from lnn_med.io.mni_template import mni152_template
 from lnn_med.io.nifti import write_nifti
 
 COLUMNS = ("cold_s", "networks_s", "fraction", "peak_rss_gb")

@@ -7,17 +7,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from lnn_med.io import read
 from lnn_med.io.dicom_writer import write_t1_series
+from lnn_med.io.mni_template import mni152_template
 from lnn_med.io.nifti import write_nifti
 from lnn_med.io.result_files import check_out, storage_errors, write_prediction
 from lnn_med.prediction import Prediction
 from lnn_med.volume import Volume
 
 TOLERANCE = 0.001  # relative; both inputs hold the same integers, only headers round differently
-TEMPLATE_MAXIMUM = 4000  # 12 bits, as scanners write them
 INPUTS = "input"
 NIFTI_INPUT = "mni152_t1.nii.gz"
 DICOM_INPUT = "mni152_t1_dicom"
@@ -59,16 +57,6 @@ class DemoResult:
     def agrees(self) -> bool:
         """Whether something was compared and all of it agrees."""
         return bool(self.differences) and all(difference.agrees for difference in self.differences)
-
-
-def mni152_template() -> Volume:
-    """The T1 template that ships inside nilearn, 1 mm, skull-stripped, as integers; needs no network."""
-    from nilearn.datasets import load_mni152_template
-
-    image = load_mni152_template(resolution=1)
-    data = np.asarray(image.dataobj, dtype=np.float32)
-    scaled = np.rint(np.clip(data / data.max(), 0, 1) * TEMPLATE_MAXIMUM).astype(np.int16)
-    return Volume(scaled, np.asarray(image.affine, dtype=np.float64))
 
 
 def run_demo(

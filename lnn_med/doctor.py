@@ -127,14 +127,14 @@ def choice() -> dict[str, str]:
 
 def bundle_facts() -> list[dict[str, Any]]:
     """The installed bundles, each with the outcome of its hash check."""
-    from lnn_med.inference.bundle import load_bundle
     from lnn_med.inference.bundle_files import list_bundles
+    from lnn_med.inference.classifier_bundle import load_any
 
     facts = []
     for name in list_bundles():
         entry: dict[str, Any] = {"name": name, "version": None, "job": None, "ok": False, "problem": None}
         try:
-            info = load_bundle(name).info
+            info = load_any(name).info
         except LnnMedError as error:
             entry["problem"] = str(error)
         else:

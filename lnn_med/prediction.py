@@ -12,6 +12,7 @@ SEGMENTATION = "segmentation.nii.gz"
 HIPPOCAMPUS = "hippocampus.nii.gz"
 DEPTH = "depth.nii.gz"
 UNCERTAINTY = "uncertainty.nii.gz"
+EVIDENCE = "evidence.nii.gz"
 
 
 @dataclass(frozen=True)

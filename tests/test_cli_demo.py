@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from lnn_med import cli, demo
-from lnn_med.demo import compare, mni152_template, run_demo
+from lnn_med.demo import compare, run_demo
 from lnn_med.errors import InputError
+from lnn_med.io.mni_template import mni152_template
 from tests.cli_runner import run
 from tests.phantoms import phantom
 from tests.predictions import make_prediction, threshold_prediction

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from lnn_med import Prediction, Predictor, Volume, read
-from lnn_med.demo import mni152_template
 from lnn_med.geometry import all_orientations
+from lnn_med.io.mni_template import mni152_template
 from lnn_med.prediction import DEPTH, HIPPOCAMPUS, SEGMENTATION
 from tests.phantoms import mirrored, reordered
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -22,6 +22,10 @@ from lnn_med.console import (
     show_table,
 )
 from lnn_med.options import Budget, Depth, Device, Json, Runtime, Verbose
+
+if TYPE_CHECKING:
+    from lnn_med.inference.bundle import Bundle
+    from lnn_med.inference.classifier_bundle import ClassifierBundle
 
 
 @app.command(
@@ -42,13 +46,21 @@ def train(
     set_up_logging(verbose)
     keep_memory()
     with counting(as_json, "Training", None) as progress:
+        from lnn_med.training.classifier_config import is_classifier_run
+        from lnn_med.training.loop import find_config
         from lnn_med.training.loop import train as run_training
 
         def advance(step: int, steps: int, losses: dict[str, float]) -> None:
             words = "Training  " + "  ".join(f"{name} {value:.3f}" for name, value in losses.items())
             progress.update(progress.task_ids[0], completed=step, total=steps, description=words)
 
-        bundle = run_training(config, run, overrides or (), progress=advance)
+        bundle: Bundle | ClassifierBundle | None
+        if is_classifier_run(find_config(config)):
+            from lnn_med.training.dementia import train_classifier
+
+            bundle = train_classifier(find_config(config), run, overrides or (), progress=advance)
+        else:
+            bundle = run_training(config, run, overrides or (), progress=advance)
     if bundle is None:
         return DONE  # another process of the team writes, or the run was complete
     if as_json:

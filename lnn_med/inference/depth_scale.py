@@ -52,11 +52,13 @@ def depth_scale(names: tuple[str, ...] = ()) -> DepthScale:
     """The scale of these bundles, all that ship when none is named; one that cannot be read is left out."""
     from lnn_med.inference.bundle import load_bundle  # torch takes its time to import
     from lnn_med.inference.bundle_files import list_bundles
+    from lnn_med.inference.classifier_bundle import is_classifier
 
     exits = []
     for name in names or list_bundles():
         try:
-            exits.append(Exits(name, load_bundle(name).info.network.depths))
+            if not is_classifier(name):  # those run no blocks of voxels
+                exits.append(Exits(name, load_bundle(name).info.network.depths))
         except LnnMedError:
             continue
     return DepthScale(sum(one.depths[-1] for one in exits), tuple(exits))

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lnn_med.inference.model_space import into_model_space
+from lnn_med.inference.model_space import Seen, into_model_space
 from lnn_med.inference.native_grid import labels_in_native_grid, map_in_native_grid
 from lnn_med.inference.runtime import Engine, Run
 from lnn_med.transforms.space import Placement
@@ -19,7 +19,7 @@ class Segmented(NamedTuple):
     """Answer of one network on the scan's own grid (I, J, K).
 
     `entropy` is 0 to 1, `depth` the number of residual blocks executed at each voxel, `spread_mm3` (classes,)
-    the uncertain part of each class's volume.
+    the uncertain part of each class's volume. `seen` is the scan in model space, of whole heads.
     """
 
     labels: NDArray[np.uint8]
@@ -27,6 +27,7 @@ class Segmented(NamedTuple):
     depth: NDArray[np.uint8]
     spread_mm3: NDArray[np.float64]
     run: Run
+    seen: Seen | None = None
 
 
 def segment_head(volume: Volume, engine: Engine) -> Segmented:
@@ -38,7 +39,7 @@ def segment_head(volume: Volume, engine: Engine) -> Segmented:
     space = engine.bundle.info.space
     seen = into_model_space(volume, space)
     run = engine(seen.image, spacing_ratio(volume, space.spacing_mm))
-    return in_scan_grid(run, seen.placement, space.spacing_mm)
+    return in_scan_grid(run, seen.placement, space.spacing_mm)._replace(seen=seen)
 
 
 def in_scan_grid(run: Run, placement: Placement, spacing_mm: float) -> Segmented:

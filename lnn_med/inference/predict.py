@@ -15,8 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lnn_med.errors import ConfigError, Finding, WarningCode
-from lnn_med.inference.bundle import load_bundle
+from lnn_med.inference.bundle import Bundle, load_bundle
 from lnn_med.inference.bundle_files import list_bundles
+from lnn_med.inference.classifier_bundle import ClassifierBundle, is_classifier, load_classifier
+from lnn_med.inference.dementia import DementiaReader
 from lnn_med.inference.head import Segmented, segment_head
 from lnn_med.inference.hippocampus import segment_crop, segment_in_head
 from lnn_med.inference.judgement import head_quality, seen_quality
@@ -26,6 +28,7 @@ from lnn_med.inference.runtime import Engine, RuntimeConfig
 from lnn_med.io import read
 from lnn_med.prediction import (
     DEPTH,
+    EVIDENCE,
     HIPPOCAMPUS,
     SEGMENTATION,
     UNCERTAINTY,
@@ -79,17 +82,31 @@ class Predictor:
         runtime: str = "auto",
     ) -> None:
         config = RuntimeConfig(depth, budget, device, runtime)
-        bundles = [load_bundle(name) for name in (chain or list_bundles())]
+        names = list(chain) or list_bundles()
+        classifiers = [name for name in names if is_classifier(name)]
+        bundles = [load_bundle(name) for name in names if name not in classifiers]
         self.engines = {job_of(bundle.info.labels): Engine(bundle, config) for bundle in bundles}
         if not self.engines:
-            raise ConfigError("No bundle is installed.")
+            missing = ", ".join(map(str, classifiers))
+            raise ConfigError(
+                f"{missing} needs the bundle whose features it reads."
+                if classifiers
+                else "No bundle is installed."
+            )
+        self.readers = [DementiaReader(load_classifier(name), self._engine(HEAD)) for name in classifiers]
+
+    @property
+    def bundles(self) -> list[Bundle | ClassifierBundle]:
+        """All that are loaded."""
+        return [*(engine.bundle for engine in self.engines.values()), *(each.bundle for each in self.readers)]
 
     def __call__(self, volume: Volume, clinical: Mapping[str, float | str] | None = None) -> Prediction:
         """Measure one scan.
 
         Args:
             volume: the scan.
-            clinical: age, sex, education, mmse; age and sex give percentiles where there is a reference.
+            clinical: age, sex, education, mmse; age and sex give percentiles where there is a reference, and
+                a classifier uses what is known.
 
         Raises:
             InputError: the scan is neither a head nor a hippocampus crop, or no installed bundle fits it.
@@ -152,17 +169,25 @@ class Predictor:
             label_names[HIPPOCAMPUS] = fine_names
             structures += _structures(fine_labels, fine_names, fine_spread, fine, volume, depth)
             derived |= _fine_totals(_counts(fine_labels, fine_names), volume.voxel_mm3)
+        judged = [] if quality.status == "fail" else [each(brain, volume, clinical) for each in self.readers]
+        for judgement in judged:
+            derived["brain_age_years"] = judgement.brain_age_years
+            if judgement.evidence is not None:
+                maps[EVIDENCE] = judgement.evidence
+        used = [engine.bundle] + ([fine.bundle] if fine is not None and fine_labels is not None else [])
+        compute = _compute(answers, depth)
         return Prediction(
             scan=volume,
             source=_source(volume),
-            models=_models([engine] + ([fine] if fine is not None and fine_labels is not None else [])),
+            models=_models([*used, *(reader.bundle for reader in self.readers[: len(judged)])]),
             maps={name: volume.with_data(data) for name, data in maps.items()},
             label_names=label_names,
             structures=structures,
             derived=derived,
             quality=quality,
-            compute=_compute(answers, depth),
+            compute=replace(compute, seconds=compute.seconds + sum(each.seconds for each in judged)),
             software=software(),
+            classification=tuple(entry for each in judged for entry in each.entries),
             reference=_reference(both, person, engine),
             findings=(*volume.findings, *resolution_findings(volume)),
         )
@@ -180,7 +205,7 @@ class Predictor:
         return Prediction(
             scan=volume,
             source=_source(volume),
-            models=_models([engine]),
+            models=_models([engine.bundle]),
             maps={
                 SEGMENTATION: volume.with_data(answer.labels),
                 DEPTH: volume.with_data(answer.depth),
@@ -304,11 +329,8 @@ def _fine_totals(counts: Mapping[str, int], voxel_mm3: float) -> dict[str, float
     }
 
 
-def _models(engines: Sequence[Engine]) -> tuple[ModelUsed, ...]:
-    return tuple(
-        ModelUsed(engine.bundle.info.name, engine.bundle.info.version, engine.bundle.weights_sha256)
-        for engine in engines
-    )
+def _models(bundles: Sequence[Bundle | ClassifierBundle]) -> tuple[ModelUsed, ...]:
+    return tuple(ModelUsed(each.info.name, each.info.version, each.weights_sha256) for each in bundles)
 
 
 def _compute(answers: Sequence[Segmented], depth: NDArray[np.uint8]) -> Compute:

@@ -60,7 +60,8 @@ class RuntimeConfig:
 
 class Run(NamedTuple):
     """One pass: `probabilities` (X, Y, Z, classes) on the CPU in the network's number type, `depth` (X, Y, Z)
-    uint8 residual blocks executed at each voxel, what it cost, and the `summary` (2C,) of trunk features."""
+    uint8 residual blocks executed at each voxel, what it cost, the `summary` (2C,) of trunk features, and the
+    `features` (C, X/2, Y/2, Z/2) themselves on the CPU; None from a static graph."""
 
     probabilities: Tensor
     depth: NDArray[np.uint8]
@@ -69,6 +70,7 @@ class Run(NamedTuple):
     gflops_full: float
     attention: tuple[Attention, ...]
     summary: NDArray[np.float32]
+    features: Tensor | None = None
 
 
 def choose_device(name: str) -> torch.device:
@@ -138,6 +140,7 @@ class Engine:
             self.network.costs(image.shape).full / 1e9,
             self._attention(image.shape),
             output.summary[0].cpu().numpy(),
+            None if output.features is None else output.features[0].cpu(),
         )
 
     def _answer(self, image: Tensor, ratio: Tensor) -> LNNOutput:

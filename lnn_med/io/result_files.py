@@ -20,7 +20,7 @@ from lnn_med.io.provenance import PROVENANCE, Execution, output_hashes, provenan
 from lnn_med.io.result_record import VOLUME_COLUMNS, result_record, volume_rows
 from lnn_med.io.tabular import write_csv, write_json
 from lnn_med.io.thumbnail import thumbnail
-from lnn_med.prediction import DEPTH, HIPPOCAMPUS, SEGMENTATION, UNCERTAINTY, Prediction
+from lnn_med.prediction import DEPTH, EVIDENCE, HIPPOCAMPUS, SEGMENTATION, UNCERTAINTY, Prediction
 
 LABEL_MAPS = (SEGMENTATION, HIPPOCAMPUS)
 LABELS = "labels.json"
@@ -30,7 +30,7 @@ THUMBNAIL = "thumbnail.png"
 PDF = "report.pdf"
 # Those of DICOM are written for DICOM input only; a stale one must not outlive its scan.
 OWNED = (
-    *(*LABEL_MAPS, DEPTH, UNCERTAINTY),
+    *(*LABEL_MAPS, DEPTH, UNCERTAINTY, EVIDENCE),
     *(LABELS, VOLUMES, RESULT, THUMBNAIL, PDF, *dicom_outputs.OWNED, *dicom_outputs.OPTIONAL, PROVENANCE),
 )
 
@@ -143,7 +143,7 @@ def _write_files(
 
 
 def _write_maps(prediction: Prediction, folder: Path) -> None:
-    for name in (*LABEL_MAPS, DEPTH, UNCERTAINTY):
+    for name in (*LABEL_MAPS, DEPTH, UNCERTAINTY, EVIDENCE):
         if name in prediction.maps:
             write_nifti(prediction.maps[name], folder / name, intent="label" if name in LABEL_MAPS else "")
 

@@ -1,7 +1,8 @@
 """One answer about a whole brain from a grid of image tokens, structure volumes and clinical values.
 
-The logit is a sum: what the record says + what the volumes say + what each place says, weighed by where the
-record looks. The last part, place by place, is the evidence map: part of the decision, not a guess at it.
+The logit of dementia is a sum: what a risk model says of volumes and record + what each place says, weighed
+by where the record looks. The second part, place by place, is the evidence map: part of the decision, not a
+guess at it. Age and sex are told by volumes and places.
 Stages of block-sparse attention relate distant places; after each there is an answer, and an easy case stops
 at the first that is sure enough (the case gate).
 """
@@ -32,13 +33,10 @@ class ClassifierConfig:
     clinical: int = 4  # age, sex, education, MMSE
     width: int = 24
     heads: int = 2
-    stages: int = 2  # of attention; one answer before them and one after each
+    stages: int = 1  # of attention; one answer before them and one after each
     attention_block: int = 2
     attention_top_k: int = 8
     fusion: str = "cross"
-    use_image: bool = True
-    use_volumes: bool = True
-    use_clinical: bool = True
     dropout: float = 0.3  # of whole image tokens, in training
 
     def __post_init__(self) -> None:
@@ -68,8 +66,8 @@ class Stage(nn.Module):
         width = config.width
         self.norm = ChannelNorm(width)
         self.attention = BlockSparseAttention(
-            width, config.heads, config.attention_block, config.attention_top_k
-        )
+            width, config.heads, config.attention_block, config.attention_top_k, positional=False
+        )  # each place has an embedding of its own
         self.mlp = nn.Sequential(
             ChannelNorm(width), nn.Conv3d(width, 2 * width, 1), nn.GELU(), nn.Conv3d(2 * width, width, 1)
         )
@@ -132,12 +130,13 @@ class BrainClassifier(nn.Module):
         self.daft = ScaleAndShift(config.clinical, width) if config.fusion == "daft" else None
         self.stages = nn.ModuleList(Stage(config) for _ in range(config.stages))
         self.exits = nn.ModuleList(Exit(config) for _ in range(config.exits))
-        self.of_volumes = nn.Linear(config.structures, len(TASKS))
-        self.of_record = nn.Parameter(torch.zeros(len(TASKS), config.clinical, width))
+        self.of_volumes = nn.Linear(config.structures, len(TASKS) - 1)  # age and sex
         nn.init.zeros_(self.of_volumes.weight)
         nn.init.zeros_(self.of_volumes.bias)
 
-    def forward(self, image: Tensor, inside: Tensor, volumes: Tensor, clinical: Tensor) -> list[Answer]:
+    def forward(
+        self, image: Tensor, inside: Tensor, volumes: Tensor, clinical: Tensor, offset: Tensor
+    ) -> list[Answer]:
         """Every exit's answer.
 
         Args:
@@ -145,11 +144,11 @@ class BrainClassifier(nn.Module):
             inside: places within the brain (B, X, Y, Z), boolean.
             volumes: logarithms of structure volumes in MNI space (B, S).
             clinical: (B, K); NaN where missing.
+            offset: logit of dementia from volumes and record (B,).
         """
         record = self.record((clinical - self.clinical_centre) / self.clinical_spread)
-        if not self.config.use_clinical:
-            record = self.record.missing.expand_as(record)
-        rest = self._of_all(volumes, record)
+        of_volumes = self.of_volumes((volumes - self.volume_centre) / self.volume_spread)
+        rest = torch.cat([offset[:, None], of_volumes], dim=1)
         answers = []
         x = self._tokens(image, inside)
         for number, leave in enumerate(self.exits):
@@ -158,16 +157,6 @@ class BrainClassifier(nn.Module):
             evidence = self._evidence(leave, record, x, inside)
             answers.append(Answer(rest + evidence.sum(dim=-1), evidence.unflatten(-1, self.config.grid)))
         return answers
-
-    def _of_all(self, volumes: Tensor, record: Tensor) -> Tensor:
-        """What volumes and record say without the image, (B, tasks); the record of dementia alone."""
-        found = self.of_volumes((volumes - self.volume_centre) / self.volume_spread)
-        if not self.config.use_volumes:
-            found = self.of_volumes.bias.expand_as(found)
-        if self.config.use_clinical:
-            own = torch.einsum("bkc,tkc->bt", record, self.of_record)
-            found = torch.cat([found[:, :1] + own[:, :1], found[:, 1:]], dim=1)
-        return found
 
     def _tokens(self, image: Tensor, inside: Tensor) -> Tensor:
         """Embedded places (B, C, X, Y, Z), 0 outside the brain; in training some are left out."""
@@ -183,8 +172,6 @@ class BrainClassifier(nn.Module):
         tokens, within = x.flatten(2).transpose(1, 2), inside.flatten(1)
         nothing = self.record.missing.expand_as(record)
         blind = leave(nothing, tokens, within)
-        if not self.config.use_image:
-            return torch.zeros_like(blind)
         if self.daft is not None:
             guided = leave(nothing, self.daft(record, tokens, within), within)
         else:

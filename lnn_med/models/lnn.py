@@ -101,12 +101,14 @@ class TrunkOutput(NamedTuple):
 class LNNOutput(NamedTuple):
     """`logits` (B, classes, X, Y, Z), divided by the temperature of the exit that gave them; `stages`
     (B, I, J, K): fine stages executed in each block, all equal on the dense path; `summary` (B, 2C) of the
-    trunk's features, by which unusual input shows; `flops` of each case."""
+    trunk's features, by which unusual input shows; `flops` of each case; the trunk's `features`
+    (B, C, X/2, Y/2, Z/2), None from a static graph."""
 
     logits: Tensor
     stages: Tensor
     summary: Tensor
     flops: list[float]
+    features: Tensor | None = None
 
 
 class SparseAttentionBlock(nn.Module):
@@ -351,7 +353,8 @@ class LNN(nn.Module):
             stages = torch.stack([torch.from_numpy(plan.stages) for plan in plans]).to(image.device)
             if len(stages.unique()) > 1:
                 flops = [costs.trunk + plan.cost for plan in plans]
-                return LNNOutput(self._sparse(image, seen.features, plans), stages, seen.summary, flops)
+                logits = self._sparse(image, seen.features, plans)
+                return LNNOutput(logits, stages, seen.summary, flops, seen.features)
             exit_number = 1 + int(stages.flatten()[0])
         else:
             exit_number = self.config.exits if depth == "full" else int(depth)
@@ -360,7 +363,8 @@ class LNN(nn.Module):
             stages = torch.full_like(seen.block_gate[:, 0], exit_number - 1).long()
         logits = self.dense(image, seen.features, exit_number - 1)
         logits = logits / self.temperature[exit_number - 1].to(logits.dtype)
-        return LNNOutput(logits, stages, seen.summary, [costs.dense[exit_number - 1]] * len(logits))
+        flops = [costs.dense[exit_number - 1]] * len(logits)
+        return LNNOutput(logits, stages, seen.summary, flops, seen.features)
 
     def _plans(self, seen: TrunkOutput, costs: Costs, limit: float) -> list[Plan]:
         """Which boxes of blocks are computed deeper, case by case, for at most `limit` FLOPs each."""

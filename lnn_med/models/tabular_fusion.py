@@ -11,11 +11,12 @@ from torch import Tensor, nn
 
 
 class ClinicalTokens(nn.Module):
-    """One token a value; a learned one of its own for each value that is missing."""
+    """One token a value, bent by its square; a learned one of its own for each value that is missing."""
 
     def __init__(self, values: int, width: int) -> None:
         super().__init__()
         self.slope = nn.Parameter(0.1 * torch.randn(values, width))
+        self.bend = nn.Parameter(torch.zeros(values, width))
         self.offset = nn.Parameter(0.1 * torch.randn(values, width))
         self.missing = nn.Parameter(0.1 * torch.randn(values, width))
 
@@ -23,7 +24,8 @@ class ClinicalTokens(nn.Module):
         """Standardised values (B, K), NaN where missing -> (B, K, C)."""
         known = values.isfinite()[..., None]
         filled = torch.nan_to_num(values)[..., None]
-        return torch.where(known, filled * self.slope + self.offset, self.missing)
+        tokens = filled * self.slope + filled.square() * self.bend + self.offset
+        return torch.where(known, tokens, self.missing)
 
 
 class CrossAttention(nn.Module):

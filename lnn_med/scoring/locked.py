@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ from lnn_med.io.provenance import Execution, check_locked, mark_unlocked, shippe
 
 if TYPE_CHECKING:
     from lnn_med.inference.bundle import Bundle
+    from lnn_med.inference.classifier_bundle import ClassifierBundle
     from lnn_med.inference.predict import Predictor
     from lnn_med.prediction import Prediction
     from lnn_med.volume import Volume
@@ -28,7 +29,7 @@ class LockedPredictor:
     """
 
     def __init__(self, predictor: Predictor, allow_unlocked: bool = False) -> None:
-        self.bundles = [engine.bundle for engine in predictor.engines.values()]
+        self.bundles = predictor.bundles
         self.locked = locked_weights(self.bundles)
         check_bundles(self.bundles, allow_unlocked)
         self.predictor = predictor
@@ -51,7 +52,7 @@ class LockedPredictor:
         return Execution(began, ended, device, torch.version.cuda, None, configuration)
 
 
-def check_bundles(bundles: list[Bundle], allow_unlocked: bool) -> None:
+def check_bundles(bundles: Sequence[Bundle | ClassifierBundle], allow_unlocked: bool) -> None:
     """Refuse bundles that did not come with this package, unless they are allowed.
 
     Raises:
@@ -61,7 +62,7 @@ def check_bundles(bundles: list[Bundle], allow_unlocked: bool) -> None:
     check_locked(models, allow_unlocked, locked_weights(bundles))
 
 
-def locked_weights(bundles: list[Bundle]) -> frozenset[str]:
+def locked_weights(bundles: Sequence[Bundle | ClassifierBundle]) -> frozenset[str]:
     """Hashes of the weights of those bundles that lie in every file as they came with this package.
 
     Known weights are not enough: another label table or calibration changes every number.

@@ -57,11 +57,11 @@ class BundledModels:
         Raises:
             InputError: E_MODEL for a bundle that did not come with this package and is not allowed.
         """
-        from lnn_med.inference.bundle import load_bundle
         from lnn_med.inference.bundle_files import SUMS, file_sha256, list_bundles
+        from lnn_med.inference.classifier_bundle import load_any
         from lnn_med.scoring.locked import check_bundles
 
-        bundles = [load_bundle(name) for name in self.bundle or list_bundles()]
+        bundles = [load_any(name) for name in self.bundle or list_bundles()]
         check_bundles(bundles, self.allow_unlocked)
         options = asdict(self)
         del options["allow_unlocked"]  # changes no number: what is locked stays so, and what is not is marked

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from lnn_med.inference.bundle import BundleInfo
+from lnn_med.inference.classifier_bundle import ClassifierCalibration, ClassifierInfo
 
 
 def model_card(info: BundleInfo) -> str:
@@ -46,6 +48,85 @@ Trained on {len(split["train"])} scans of one source. Structures below 100 voxel
 their volume.
 Not validated for diagnosis, for children, for scans after surgery, for contrasts other than T1.
 """
+
+
+def classifier_card(info: ClassifierInfo, calibration: ClassifierCalibration) -> str:
+    """Markdown: job, data and its terms, what was reached on people held back, groups, confounds, limits."""
+    metrics = info.metrics
+    rows = "\n".join(
+        f"| {title} | {_interval(found['auc'])} | {_interval(found['auc_from_60'])} | {found['brier']:.3f} "
+        f"| {found['intercept']:+.2f} | {found['slope']:.2f} | {found['ece']:.3f} ({found['ece_null']:.3f}) |"
+        for title, found in (
+            ("risk model: volumes, age, sex, education", metrics["age_sex_education"]),
+            ("network on image and the same", metrics["network"]),
+            ("network, with MMSE as well", metrics["network_with_mmse"]),
+        )
+    )
+    groups = "\n".join(
+        f"| {name} | {found['people']} | {found['with_dementia']} "
+        f"| {'-' if found['mean_risk'] is None else format(found['mean_risk'], '.2f')} "
+        f"| {'-' if found['auc'] is None else format(found['auc'], '.2f')} |"
+        for name, found in metrics["subgroups"].items()
+    )
+    sets = "\n".join(
+        f"| {', '.join(model.known) or 'nothing'} | {_interval(model.reliability.auc)} "
+        f"| {_interval(model.reliability.auc_old)} |"
+        for model in calibration.risk_models
+    )
+    youngest, oldest = info.ages_years
+    return f"""# {info.name} {info.version}
+
+{info.job[0].upper()}{info.job[1:]}. **Research use only; not a medical device.**
+
+The number that is given by default is a logistic regression on the volumes of {" and ".join(info.structures)}
+(both sides together, in MNI space) and what is known of age, sex, education and MMSE, one for each set of
+known values; nothing is imputed. Beside it stands a network that adds to the same logit what
+{info.segmentation}'s features show at each place; that part is the evidence map. The weight of that part,
+fitted on people held back, is {metrics["image_slope"]:.2f} (0: the image adds nothing to volumes and record).
+
+## Data
+{info.data.get("data", "")}: {metrics["people"]} people, {metrics["with_dementia"]} with dementia (CDR > 0),
+aged {youngest:.0f} to {oldest:.0f}.
+Terms: {info.data.get("licence", "")}. Source: {info.data.get("citation", "")}.
+
+## On people held back
+Cross-validated by person; each person's answers of all seeds averaged. AUC with 95 % bootstrap intervals over
+people; calibration error (ECE) in five bins, in brackets what a perfect model of so few people stays below.
+
+| model | AUC | AUC from 60 years on | Brier | intercept | slope | ECE |
+|---|---|---|---|---|---|---|
+{rows}
+
+Prediction sets aim at {100 * calibration.coverage:.0f} % for each class; of the risk model they hold
+{100 * metrics["age_sex_education"]["coverage_with"]:.0f} % of those with and
+{100 * metrics["age_sex_education"]["coverage_without"]:.0f} % of those without dementia.
+Brain age, mean absolute error of people without dementia: {metrics["brain_age_mae_years"]:.1f} years.
+
+| known beside the volumes | AUC | AUC from 60 years on |
+|---|---|---|
+{sets}
+
+## Groups
+Risk model with age, sex and education.
+
+| group | people | with dementia | mean risk | AUC |
+|---|---|---|---|---|
+{groups}
+
+## Confounds and limits
+- Everyone with dementia in the data is at least 60 years old: below that age the answer rests on age.
+- The images are of one site, without skull and already in template space; heads as they come from a scanner
+  are brought there by {info.segmentation}'s structures. A brain whose structures lie more than
+  {info.largest_residual_mm:g} mm from their places (weighted median) is not judged.
+- CDR > 0 is a clinical rating of mild impairment upwards, not a disease. MMSE nearly defines it.
+- Not for diagnosis, not for screening, not for children, not after surgery or with tumours; not for people
+  younger than {youngest:.0f} or older than {oldest:.0f}.
+"""
+
+
+def _interval(found: Sequence[float]) -> str:
+    middle, low, high = found
+    return f"{middle:.3f} ({low:.3f} to {high:.3f})"
 
 
 def _history(pieces: list[dict[str, Any]]) -> str:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lnn_med.models.brain_classifier import BrainClassifier, ClassifierConfig
+from lnn_med.models.brain_classifier import Answer, BrainClassifier, ClassifierConfig
 
 SMALLEST_SPREAD = 0.1  # of a channel's spread over all places; a place that never varies must not shout
 SMALLEST_VOLUME_SPREAD = 0.05  # of a logarithm: 5 %
@@ -23,8 +23,9 @@ AGE, SEX = 0, 1  # columns of the clinical values
 class People(NamedTuple):
     """N people as a classifier sees them, in the words of `BrainClassifier.forward`.
 
-    `clinical` (N, K) holds age in years, sex (1: male), education in years and MMSE, NaN where unknown;
-    `dementia` (N,) is 1, 0 or, where unknown, NaN.
+    `clinical` (N, K) holds age in years, sex (1: male), education and MMSE, NaN where unknown; `dementia`
+    (N,) is 1, 0 or, where unknown, NaN. `offsets` (N, 2^K) are logits of risk models, one for each set of
+    known values, which `known_code` numbers.
     """
 
     image: Tensor  # (N, F, X, Y, Z)
@@ -32,10 +33,24 @@ class People(NamedTuple):
     volumes: Tensor  # (N, S)
     clinical: Tensor  # (N, K)
     dementia: Tensor  # (N,)
+    offsets: Tensor  # (N, 2^K)
 
     def pick(self, which: Tensor) -> People:
         """Some of them, by index (n,)."""
         return People(*(each[which] for each in self))
+
+
+def known_code(clinical: Tensor) -> Tensor:
+    """Number of the set of known values (N,): 1 for the first + 2 for the second + 4 ... of (N, K)."""
+    powers = 2 ** torch.arange(clinical.shape[1], device=clinical.device)
+    return (clinical.isfinite() * powers).sum(dim=1)
+
+
+def answers(network: BrainClassifier, people: People, clinical: Tensor | None = None) -> list[Answer]:
+    """Every exit's answer about people, of whom `clinical` is known (all that there is when None)."""
+    shown = people.clinical if clinical is None else clinical
+    offset = people.offsets.gather(1, known_code(shown)[:, None])[:, 0]
+    return network(people.image, people.inside, people.volumes, shown, offset)  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True)
@@ -110,7 +125,7 @@ def _learn(
                 group["lr"] = schedule.learning_rate * rise * 0.5 * (1 + math.cos(math.pi * done))
             some = people.pick(chosen)
             hidden = torch.rand(some.clinical.shape) >= shown
-            guess = network(*some[:3], some.clinical.masked_fill(hidden, math.nan))
+            guess = answers(network, some, some.clinical.masked_fill(hidden, math.nan))
             losses = [_loss(network, answer.logits, some, schedule, weight) for answer in guess]
             optimizer.zero_grad(set_to_none=True)
             torch.stack(losses).mean().backward()

@@ -18,9 +18,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from lnn_med.errors import ConfigError
-from lnn_med.inference.brain_features import BrainFeatures, brain_features
+from lnn_med.inference.brain_features import BrainFeatures
+from lnn_med.inference.dementia import look
 from lnn_med.inference.head import spacing_ratio
 from lnn_med.inference.model_space import into_model_space
+from lnn_med.inference.risk_model import RECORD
 from lnn_med.inference.runtime import Engine
 from lnn_med.io import read
 from lnn_med.training.classify import People
@@ -69,7 +71,7 @@ def measure_people(
     cache: Path,
     progress: Progress | None = None,
 ) -> Measured:
-    """Features and records of everyone; what is in `cache` is not measured again.
+    """Features and records of everyone, risk unknown; what is in `cache` is not measured again.
 
     Args:
         sources: tables of people.
@@ -81,7 +83,7 @@ def measure_people(
         ConfigError: a table without a named column, or with a value that cannot be.
         InputError: a scan that cannot be read.
     """
-    rows = [(source, row) for source in sources for _, row in _table(source).iterrows()]
+    rows = [(source, row) for source in sources for _, row in people_table(source).iterrows()]
     found: list[tuple[Tensor, Tensor, Tensor, float]] = []
     records, persons = [], []
     cache.mkdir(parents=True, exist_ok=True)
@@ -95,7 +97,12 @@ def measure_people(
     table = torch.tensor(records, dtype=torch.float32)
     places, inside, volumes, residual = zip(*found, strict=True)
     people = People(
-        torch.stack(places).float(), torch.stack(inside), torch.stack(volumes), table[:, :-1], table[:, -1]
+        torch.stack(places).float(),
+        torch.stack(inside),
+        torch.stack(volumes),
+        table[:, :-1],
+        table[:, -1],
+        torch.zeros(len(rows), 2 ** len(RECORD)),
     )
     return Measured(people, persons, torch.tensor(residual))
 
@@ -109,11 +116,7 @@ def see(volume: Volume, engine: Engine, template_mm: NDArray[np.float64]) -> Bra
     space = engine.bundle.info.space
     seen = into_model_space(volume, space)
     run = engine(seen.image, spacing_ratio(volume, space.spacing_mm))
-    with torch.inference_mode():
-        image = torch.from_numpy(seen.image)[None, None].to(engine.device, engine.dtype)
-        features = engine.network.features(image)[0].cpu()
-    labels = engine.bundle.info.labels
-    return brain_features(features, run.probabilities, seen.image, seen.placement.affine, labels, template_mm)
+    return look(run, seen, engine, template_mm)
 
 
 def _measured(
@@ -136,7 +139,12 @@ def _measured(
     return tensors["places"], tensors["inside"], tensors["volumes"], float(tensors["residual_mm"])
 
 
-def _table(source: PeopleSource) -> pd.DataFrame:
+def people_table(source: PeopleSource) -> pd.DataFrame:
+    """The table of a source.
+
+    Raises:
+        ConfigError: no such table, or a column that it lacks.
+    """
     path = Path(source.root).expanduser() / source.table
     if not path.is_file():
         raise ConfigError(f"No table `{source.table}` in `{source.root}`.")

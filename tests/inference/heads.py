@@ -108,5 +108,5 @@ def predictor(*names: str) -> Predictor:
     """A predictor whose networks are engines by brightness."""
     result = object.__new__(Predictor)
     engines: dict[str, Engine] = {name: engine(name) for name in names}  # type: ignore[misc]
-    result.engines = engines
+    result.engines, result.readers = engines, []
     return result

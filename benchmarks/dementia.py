@@ -1,0 +1,288 @@
+"""Dementia from a head and a record: the shipped models beside simpler and larger ones, on the same folds.
+
+    dementia.py RUN patients.root=OASIS1 others.root=IXI           RUN: folder of `lnn-med train dementia-t1`
+    dementia.py RUN patients.root=OASIS1 others.root=IXI --resnet 10        3D ResNet-18 too, so many epochs
+
+Everyone is held back once for each seed and judged by models that learnt from the other folds; a person's
+answers of all seeds are averaged. Intervals are bootstrapped over people; "seeds" is the range of the AUC
+over seeds. The last column compares with the risk model (DeLong, paired). Nothing is tuned on these folds
+here; the structures of the risk model and its terms were chosen by looking at all of these people.
+"""
+
+from __future__ import annotations
+
+import argparse
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.ndimage import zoom
+from scipy.special import expit
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from torch.nn import functional as F
+
+from lnn_med.allocator import keep_memory
+from lnn_med.evaluation.classification import compare_auc
+from lnn_med.inference.bundle import load_bundle
+from lnn_med.inference.risk_model import RECORD
+from lnn_med.inference.runtime import Engine, RuntimeConfig
+from lnn_med.io import read
+from lnn_med.training.classifier_config import ClassifierRun, read_classifier_run
+from lnn_med.training.classify import answers, fit_classifier
+from lnn_med.training.dementia import (
+    FOLDS,
+    Cohort,
+    cross_validate,
+    folds_of,
+    gather,
+    template_centroids,
+)
+from lnn_med.training.held_back import OLD_YEARS, fit_sum, mean_logit, reliability
+from lnn_med.training.people import people_table
+from lnn_med.training.risk_fit import code_of
+from lnn_med.training.run_config import shipped_config
+
+Rows = NDArray[np.intp]
+Values = NDArray[np.float64]
+Method = Callable[[Rows, Rows, int], Values]  # rows to learn from, rows held back, seed -> probabilities
+AGE, EDUCATION, MMSE = (RECORD.index(name) for name in ("age", "education", "mmse"))
+VOXEL_MM = 6.0  # of the ridge baseline
+BATCH = 8
+
+
+class Study(NamedTuple):
+    """Everyone with an outcome: rows of the cohort, truth and clinical values (N, 4), all in that order."""
+
+    run: ClassifierRun
+    cohort: Cohort
+    known: Rows
+    truth: Values
+    clinical: Values
+
+
+def held_back(study: Study, method: Method) -> Values:
+    """Probabilities (seeds, N) of people held back."""
+    found = np.full((study.run.seeds, len(study.cohort.persons)), np.nan)
+    for seed in range(study.run.seeds):
+        for train, test in folds_of(study.cohort, study.run.folds, seed):
+            found[seed, test] = method(train, test, seed)
+    return found[:, study.known]
+
+
+def logistic(table: Values, study: Study, penalty: float = 1.0) -> Method:
+    """Logistic regression on standardised columns of a table (cohort rows, columns)."""
+    dementia = study.cohort.people.dementia.numpy()
+
+    def method(train: Rows, test: Rows, seed: int) -> Values:
+        rows = train[np.isfinite(dementia[train])]
+        model = make_pipeline(StandardScaler(), LogisticRegression(C=1 / penalty, max_iter=2000))
+        return model.fit(table[rows], dementia[rows]).predict_proba(table[test])[:, 1]  # type: ignore[no-any-return]
+
+    return method
+
+
+def ridge(images: Values, study: Study) -> Method:
+    """Linear ridge regression of the outcome on voxels, cut to 0..1."""
+    dementia = study.cohort.people.dementia.numpy()
+
+    def method(train: Rows, test: Rows, seed: int) -> Values:
+        rows = train[np.isfinite(dementia[train])]
+        x = images.reshape(len(images), -1)
+        usual, spread = x[rows].mean(axis=0), x[rows].std(axis=0).clip(min=1e-3)
+        model = Ridge(alpha=float(x.shape[1])).fit((x[rows] - usual) / spread, dementia[rows])
+        return np.clip(model.predict((x[test] - usual) / spread), 0, 1)  # type: ignore[no-any-return]
+
+    return method
+
+
+def image_only(study: Study) -> Method:
+    """The shipped network without record and without risk model."""
+
+    def method(train: Rows, test: Rows, seed: int) -> Values:
+        blind = study.cohort.people
+        hidden = blind._replace(offsets=torch.zeros_like(blind.offsets))
+        network = fit_classifier(
+            hidden.pick(torch.from_numpy(train)), study.run.network, study.run.schedule, seed
+        )
+        people = hidden.pick(torch.from_numpy(test))
+        with torch.inference_mode():
+            told = answers(network, people, torch.full_like(people.clinical, torch.nan))[-1]
+        return expit(told.logits[:, 0].double().numpy())  # type: ignore[no-any-return]
+
+    return method
+
+
+def resnet(images: Values, study: Study, epochs: int) -> Method:
+    """MONAI's 3D ResNet-18 on the same images, mirrored at random; AdamW, one cycle."""
+    from monai.networks.nets import resnet18
+
+    dementia = torch.from_numpy(study.cohort.people.dementia.numpy())
+    x = torch.from_numpy(images).float()[:, None]
+
+    def method(train: Rows, test: Rows, seed: int) -> Values:
+        rows = torch.from_numpy(train[np.isfinite(dementia.numpy()[train])])
+        torch.manual_seed(seed)
+        network = resnet18(spatial_dims=3, n_input_channels=1, num_classes=1, feed_forward=True).train()
+        optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=0.05)
+        steps = epochs * -(-len(rows) // BATCH)
+        cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-3, total_steps=steps)
+        centre, spread = x[rows].mean(), x[rows].std()
+        for _ in range(epochs):
+            for chosen in rows[torch.randperm(len(rows))].split(BATCH):
+                seen = (x[chosen] - centre) / spread
+                seen = seen.flip(2) if torch.rand(()) < 0.5 else seen
+                loss = F.binary_cross_entropy_with_logits(network(seen)[:, 0], dementia[chosen].float())
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+                optimizer.step()
+                cycle.step()
+        with torch.inference_mode():
+            logits = network.eval()((x[torch.from_numpy(test)] - centre) / spread)[:, 0]
+        return expit(logits.double().numpy())  # type: ignore[no-any-return]
+
+    return method
+
+
+def coarse_images(run: ClassifierRun, cohort: Cohort, voxel_mm: float) -> Values:
+    """Brains of the patients' table at a coarser grid, in the order of the cohort; zeros for the others."""
+    table = people_table(run.patients)
+    files = dict(zip(table[run.patients.person].astype(str), table[run.patients.image], strict=True))
+    found = []
+    for person in cohort.persons:
+        if person not in files:
+            found.append(None)
+            continue
+        scan = read(Path(run.patients.root).expanduser() / files[person])
+        data = scan.data.astype(np.float32)
+        factor = [spacing / voxel_mm for spacing in scan.spacing_mm]
+        found.append(zoom(data / max(1.0, float(np.percentile(data, 99))), factor, order=1))
+    shape = next(each.shape for each in found if each is not None)
+    return np.stack([np.zeros(shape, np.float32) if each is None else each for each in found])
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("run", type=Path)
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
+    parser.add_argument("--config", default="dementia-t1")
+    parser.add_argument("--resnet", type=int, default=0, metavar="EPOCHS")
+    chosen = parser.parse_args()
+    keep_memory()
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    run = read_classifier_run(shipped_config(chosen.config), chosen.overrides)
+    engine = Engine(load_bundle(run.segmentation), RuntimeConfig())
+    cohort = gather(run, engine, template_centroids(engine), chosen.run / "people")
+    held = cross_validate(run, cohort, chosen.run / FOLDS)
+    people = cohort.people
+    known = np.flatnonzero(people.dementia.isfinite().numpy())
+    clinical = people.clinical.double().numpy()
+    study = Study(run, cohort, known, people.dementia.double().numpy()[known], clinical[known])
+    filled = np.where(np.isfinite(clinical), clinical, 0.0)  # IXI's rows, which no baseline learns from
+    record = np.column_stack([filled[:, :EDUCATION], filled[:, AGE] ** 2 / 100, filled[:, EDUCATION]])
+    everything = np.column_stack([record, people.volumes.numpy()])
+    images = coarse_images(run, cohort, VOXEL_MM)
+    plain = RECORD[:MMSE]
+
+    def risk(names: tuple[str, ...]) -> Values:
+        return expit(held.risk[:, known, code_of(names)])  # type: ignore[no-any-return]
+
+    def network(column: int, names: tuple[str, ...]) -> Values:
+        offset, evidence = held.risk[:, known, code_of(names)], held.evidence[:, known, column, -1]
+        pairs = zip(offset, evidence, strict=True)
+        return np.stack([fit_sum(np.column_stack([one, other]), study.truth)[1] for one, other in pairs])
+
+    methods: dict[str, Values] = {
+        "risk model: 2 volumes, age, sex, education": risk(plain),
+        "network: the same and the image": network(0, plain),
+        "age, sex, education": held_back(study, logistic(record, study)),
+        "all volumes, age, sex, education (logistic)": held_back(study, logistic(everything, study, 10.0)),
+        f"ridge on voxels of {VOXEL_MM:g} mm": held_back(study, ridge(images, study)),
+        "network: image alone": held_back(study, image_only(study)),
+        "risk model: volumes alone": risk(()),
+    }
+    if chosen.resnet:
+        methods[f"3D ResNet-18, {chosen.resnet} epochs"] = held_back(
+            study, resnet(coarse_images(run, cohort, 4.0), study, chosen.resnet)
+        )
+    methods |= {
+        "MMSE, age, sex, education": held_back(
+            study, logistic(np.column_stack([record, filled[:, MMSE]]), study)
+        ),
+        "risk model with MMSE": risk(RECORD),
+        "network with MMSE": network(1, RECORD),
+    }
+    show(study, methods)
+    ages = held.age[:, known].mean(axis=0)
+    healthy = study.truth == 0
+    error = np.abs(ages - study.clinical[:, AGE])[healthy].mean()
+    by_ridge = ridge_age(images, study)
+    print(f"\nbrain age, people without dementia: network {error:.2f} years, ridge on voxels {by_ridge:.2f}")
+
+
+def ridge_age(images: Values, study: Study) -> float:
+    """Mean absolute error in years of a ridge on voxels, people without dementia, mean over seeds."""
+    dementia, ages = (
+        study.cohort.people.dementia.numpy(),
+        study.cohort.people.clinical[:, AGE].double().numpy(),
+    )
+    x = images.reshape(len(images), -1)
+    errors = []
+    for seed in range(study.run.seeds):
+        for train, test in folds_of(study.cohort, study.run.folds, seed):
+            rows = train[np.isfinite(dementia[train])]
+            usual, spread = x[rows].mean(axis=0), x[rows].std(axis=0).clip(min=1e-3)
+            model = Ridge(alpha=float(x.shape[1])).fit((x[rows] - usual) / spread, ages[rows])
+            healthy = test[dementia[test] == 0]
+            errors.append(np.abs(model.predict((x[healthy] - usual) / spread) - ages[healthy]))
+    return float(np.concatenate(errors).mean())
+
+
+def show(study: Study, methods: dict[str, Values]) -> None:
+    """One row a method; the first is what the others are compared with."""
+    ages, persons = study.clinical[:, AGE], [study.cohort.persons[n] for n in study.known]
+    old = ages >= OLD_YEARS
+    first = mean_logit(next(iter(methods.values())))
+    print(
+        f"{len(study.truth)} people, {int(study.truth.sum())} with dementia; "
+        f"{int(old.sum())} from 60 years on\n"
+    )
+    print("| model | AUC | seeds | AUC from 60 on | seeds | Brier | slope | from 60 on, against the first |")
+    print("|---|---|---|---|---|---|---|---|")
+    for name, values in methods.items():
+        one = mean_logit(values)
+        found = reliability(one, study.truth, ages, persons)
+        seeds = [reliability(each, study.truth, ages, persons) for each in values]
+        against = compare_auc(one[old], first[old], study.truth[old]).difference
+        gap = (
+            "-"
+            if against.low is None
+            else f"{against.estimate:+.3f} ({against.low:+.3f} to {against.high:+.3f})"
+        )
+        cells = [
+            "{:.3f} ({:.3f} to {:.3f})".format(*found.auc),
+            spread_of([each.auc[0] for each in seeds]),
+            "{:.3f} ({:.3f} to {:.3f})".format(*found.auc_old),
+            spread_of([each.auc_old[0] for each in seeds]),
+            f"{found.brier:.3f}",
+            f"{found.slope:.2f}",
+            gap,
+        ]
+        print(f"| {name} | " + " | ".join(cells) + " |")
+
+
+def spread_of(values: list[float]) -> str:
+    """Smallest to largest."""
+    return f"{min(values):.3f} to {max(values):.3f}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,307 @@
+"""What a classifier bundle says of a head that has been segmented: risk, network, evidence, or why not."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.ndimage import affine_transform
+from torch import Tensor
+
+from lnn_med.errors import ConfigError
+from lnn_med.inference.brain_features import (
+    FIRST_MM,
+    GRID,
+    POOL,
+    SAMPLE_MM,
+    BrainFeatures,
+    brain_features,
+)
+from lnn_med.inference.classifier_bundle import ClassifierBundle, NetworkCalibration
+from lnn_med.inference.head import Segmented
+from lnn_med.inference.model_space import Seen
+from lnn_med.inference.quality import UNUSUAL
+from lnn_med.inference.risk_model import RECORD, Reliability, known_values, record_of, risk_terms
+from lnn_med.inference.runtime import Engine, Run
+from lnn_med.models.brain_classifier import Answer
+from lnn_med.transforms.standard_space import StandardSpace
+from lnn_med.volume import Affine, Volume
+
+AGE = RECORD.index("age")
+SHOWN = 5  # structures that are named as evidence
+RISK, NETWORK = "dementia", "dementia_network"  # targets
+
+
+class Judged(NamedTuple):
+    """Entries of `result.json`'s classification; the evidence map (log-odds of a place, 0 outside the brain)
+    and the age that the brain looks like, in years, each None where the models abstain; seconds it took."""
+
+    entries: tuple[Mapping[str, object], ...]
+    evidence: NDArray[np.float32] | None
+    brain_age_years: float | None
+    seconds: float
+
+
+class DementiaReader:
+    """A loaded classifier, for one segmented head after the other.
+
+    Args:
+        bundle: the classifier.
+        engine: the segmentation network whose features it reads.
+
+    Raises:
+        ConfigError: the classifier was trained on features of other weights.
+        InputError: E_MODEL for weights that cannot be used.
+    """
+
+    def __init__(self, bundle: ClassifierBundle, engine: Engine) -> None:
+        if engine.bundle.weights_sha256 != bundle.info.segmentation_sha256:
+            raise ConfigError(
+                f"{bundle.info.name} reads the features of other weights of {bundle.info.segmentation} than "
+                f"those of {engine.bundle.info.name} {engine.bundle.info.version}."
+            )
+        self.bundle, self.engine = bundle, engine
+        self.networks, self.template_mm = bundle.load()
+
+    def __call__(self, brain: Segmented, volume: Volume, clinical: Mapping[str, float | str]) -> Judged:
+        """Judge a head.
+
+        Args:
+            brain: what the segmentation network answered, with what it saw.
+            volume: the scan.
+            clinical: age in years, sex F or M, education in years, MMSE; each may be absent.
+        """
+        started = time.perf_counter()
+        record = record_of(clinical)
+        reason = self._out_of_range(brain, record)
+        seen: BrainFeatures | None = None
+        if reason is None:
+            try:
+                seen = look(brain.run, _seen(brain), self.engine, self.template_mm)
+            except ValueError as error:
+                reason = f"The brain could not be placed: {error}"
+        limit = self.bundle.info.largest_residual_mm
+        if seen is not None and seen.space.residual_mm > limit:
+            reason = f"The brain could not be placed within {limit:g} mm of the template's structures."
+        if seen is None or reason is not None:
+            entries = (self._abstained(RISK, reason), self._abstained(NETWORK, reason))
+            return Judged(entries, None, None, time.perf_counter() - started)
+        terms = risk_terms(self._log_volumes(seen), record)
+        known = known_values(record)
+        model = next(each for each in self.bundle.calibration.risk_models if each.known == known)
+        risk = {
+            **self._entry(RISK, model.probability(terms), model.reliability),
+            "model": "logistic regression on volumes and record",
+            "known": list(known),
+            "drivers": model.drivers(terms),
+        }
+        answers = self._answers(seen, record, model.logit(terms))
+        calibration = self._calibration(record)
+        exit_number, logit = self._leave(answers, calibration, model.logit(terms))
+        leaving = answers[exit_number - 1]
+        changes = self._occluded(seen, brain, record, model.logit(terms), exit_number, calibration)
+        network = {
+            **self._entry(NETWORK, float(torch.sigmoid(torch.tensor(logit))), calibration.reliability),
+            "model": "network on image, volumes and record",
+            "known": list(known),
+            "exit": exit_number,
+            "evidence": changes,
+        }
+        spread, centre = self.networks[0].clinical_spread[AGE], self.networks[0].clinical_centre[AGE]
+        places = calibration.evidence_slope * leaving.evidence[0, 0].numpy()
+        evidence = in_scan_grid(places, seen.space, volume.affine, brain.labels)
+        age = float(answers[-1].logits[0, 1] * spread + centre)
+        return Judged((risk, network), evidence, age, time.perf_counter() - started)
+
+    def _out_of_range(self, brain: Segmented, record: Mapping[str, float]) -> str | None:
+        """Why the models may not be asked, in words; None when they may."""
+        youngest, oldest = self.bundle.info.ages_years
+        if "age" in record and not youngest <= record["age"] <= oldest:
+            return f"The models know ages from {youngest:.0f} to {oldest:.0f} years."
+        config = self.engine.config
+        if config.depth != "auto" or config.budget is not None:
+            return "The models were made with volumes at depth auto, without a budget."
+        oddness = self.engine.bundle.calibration.oddness(brain.run.summary)
+        if oddness is not None and oddness > UNUSUAL:
+            return "To the network this scan looks unlike those it learned from."
+        return None
+
+    def _log_volumes(self, seen: BrainFeatures) -> dict[str, float]:
+        """Both sides together, in MNI space."""
+        names = [label.name for label in self.engine.bundle.info.labels]
+        found = {}
+        for structure in self.bundle.info.structures:
+            sides = [
+                n for n, name in enumerate(names) if name in (f"{structure}_L", f"{structure}_R", structure)
+            ]
+            found[structure] = float(seen.volumes[sides].double().logsumexp(dim=0))
+        return found
+
+    def _answers(
+        self, seen: BrainFeatures, record: Mapping[str, float], offset: float, places: Tensor | None = None
+    ) -> list[Answer]:
+        """Mean of the networks at every exit; `places` (n, F, X, Y, Z) instead of those seen."""
+        image = seen.places[None].float() if places is None else places
+        n = len(image)
+        clinical = torch.tensor([[record.get(name, float("nan")) for name in RECORD]])
+        shared = (
+            seen.inside.expand(n, *seen.inside.shape),
+            seen.volumes.float().expand(n, -1),
+            clinical.expand(n, -1),
+            torch.full((n,), offset),
+        )
+        with torch.inference_mode():
+            told = [network(image, *shared) for network in self.networks]
+        return [
+            Answer(
+                torch.stack([each.logits for each in exits]).mean(dim=0),
+                torch.stack([each.evidence for each in exits]).mean(dim=0),
+            )
+            for exits in zip(*told, strict=True)
+        ]
+
+    def _calibration(self, record: Mapping[str, float]) -> NetworkCalibration:
+        whole = self.bundle.calibration
+        return whole.with_mmse if "mmse" in record else whole.without_mmse
+
+    def _leave(
+        self, answers: list[Answer], calibration: NetworkCalibration, offset: float
+    ) -> tuple[int, float]:
+        """The exit that answers, from 1, and its calibrated logit: the first if it is sure, else the last."""
+        logits = [calibrated(calibration, offset, each.evidence[:, 0])[0].item() for each in answers]
+        sure = self.bundle.calibration.sure
+        if sure is not None and abs(logits[0]) >= sure:
+            return 1, logits[0]
+        return len(logits), logits[-1]
+
+    def _occluded(
+        self,
+        seen: BrainFeatures,
+        brain: Segmented,
+        record: Mapping[str, float],
+        offset: float,
+        exit_number: int,
+        calibration: NetworkCalibration,
+    ) -> dict[str, float]:
+        """How much the calibrated logit falls when a structure looks as usual; the largest SHOWN, by name."""
+        shares, names = structure_shares(brain, self.engine.bundle.label_names, seen.space)
+        usual = torch.stack([network.feature_centre for network in self.networks]).mean(dim=0)
+        weight = torch.from_numpy(shares)[:, None]  # (structures, 1, X, Y, Z)
+        hidden = seen.places.float() * (1 - weight) + usual * weight
+        full = calibrated(
+            calibration, offset, self._answers(seen, record, offset)[exit_number - 1].evidence[:, 0]
+        )
+        without = calibrated(
+            calibration, offset, self._answers(seen, record, offset, hidden)[exit_number - 1].evidence[:, 0]
+        )
+        falls = (full - without).tolist()
+        ranked = sorted(zip(names, falls, strict=True), key=lambda item: -abs(item[1]))
+        return dict(ranked[:SHOWN])
+
+    def _entry(self, target: str, probability: float, found: Reliability) -> dict[str, object]:
+        coverage = self.bundle.calibration.coverage
+        return {
+            "target": target,
+            "probability": probability,
+            "prediction_set": list(found.prediction_set(probability, coverage)),
+            "coverage": coverage,
+            "bundle": self.bundle.info.name,
+            "reliability": {
+                "people": found.people,
+                "with_dementia": found.positives,
+                "auc": list(found.auc),
+                "auc_from_60": list(found.auc_old),
+                "ece": found.ece,
+                "ece_null": found.ece_null,
+            },
+            "abstained": None,
+        }
+
+    def _abstained(self, target: str, reason: str | None) -> dict[str, object]:
+        return {
+            "target": target,
+            "probability": None,
+            "prediction_set": None,
+            "coverage": None,
+            "bundle": self.bundle.info.name,
+            "abstained": reason,
+        }
+
+
+def calibrated(calibration: NetworkCalibration, offset: float, evidence: Tensor) -> Tensor:
+    """Calibrated logits (B,) from the evidence of places (B, X, Y, Z)."""
+    places = evidence.flatten(1).sum(dim=1)
+    return calibration.intercept + calibration.offset_slope * offset + calibration.evidence_slope * places
+
+
+def look(run: Run, seen: Seen, engine: Engine, template_mm: NDArray[np.float64]) -> BrainFeatures:
+    """A segmented head as a classifier sees it.
+
+    Raises:
+        ValueError: too few structures were found to place the brain, or a static graph ran, whose features
+            cannot be had.
+    """
+    if run.features is None:
+        raise ValueError("the network ran as a static graph.")
+    labels = engine.bundle.info.labels
+    return brain_features(
+        run.features, run.probabilities, seen.image, seen.placement.affine, labels, template_mm
+    )
+
+
+def in_scan_grid(
+    places: NDArray[np.floating], space: StandardSpace, affine: Affine, labels: NDArray[np.uint8]
+) -> NDArray[np.float32]:
+    """Values of places (GRID) at the voxels of the scan, interpolated, 0 where nothing is labelled."""
+    to_place = place_of(space) @ affine
+    found = affine_transform(
+        places.astype(np.float32),
+        to_place[:3, :3],
+        to_place[:3, 3],
+        output_shape=labels.shape,
+        output=np.float32,
+        order=1,
+        mode="nearest",
+    )
+    found[labels == 0] = 0
+    return found.round(4)
+
+
+def place_of(space: StandardSpace) -> Affine:
+    """Scan RAS mm to index of places (GRID), whole numbers at their middle."""
+    size = SAMPLE_MM * POOL
+    to_index = np.diag([1 / size, 1 / size, 1 / size, 1.0])
+    first_middle = np.array(FIRST_MM) + SAMPLE_MM * (POOL - 1) / 2
+    to_index[:3, 3] = -first_middle / size
+    return to_index @ space.affine
+
+
+def structure_shares(
+    brain: Segmented, names: Mapping[int, str], space: StandardSpace
+) -> tuple[NDArray[np.float32], list[str]]:
+    """Share of each place's labelled voxels that a structure (both sides together) has, (n, *GRID)."""
+    seen = _seen(brain)
+    labels = brain.run.probabilities.argmax(dim=-1).to(torch.uint8).numpy()
+    index = np.argwhere(labels > 0)
+    to_place = place_of(space) @ seen.placement.affine
+    place = np.rint(index @ to_place[:3, :3].T + to_place[:3, 3]).astype(int)
+    inside = ((place >= 0) & (place < np.array(GRID))).all(axis=1)
+    flat = np.ravel_multi_index(tuple(place[inside].T), GRID)
+    pairs = [name.removesuffix("_L").removesuffix("_R") for name in names.values()]
+    both = sorted(set(pairs))
+    number = np.zeros(1 + max(names), dtype=np.int64)
+    for at, pair in zip(names, pairs, strict=True):
+        number[at] = both.index(pair)
+    counted = number[labels[tuple(index[inside].T)]] * np.prod(GRID) + flat
+    counts = np.bincount(counted, minlength=len(both) * int(np.prod(GRID))).reshape(len(both), *GRID)
+    return (counts / counts.sum(axis=0).clip(min=1)).astype(np.float32), both
+
+
+def _seen(brain: Segmented) -> Seen:
+    if brain.seen is None:
+        raise ValueError("what the network saw was not kept")
+    return brain.seen

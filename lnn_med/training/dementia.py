@@ -1,0 +1,225 @@
+"""Training of a classifier bundle: measure people, cross-validate, calibrate on who was held back, fit all.
+
+Folds are drawn by person, with the same share of dementia and of people from 60 years on. Whatever learns
+(risk models, standardisation, networks) learns from the people of the other folds alone; of the test fold
+nothing is used, not even age and sex.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.model_selection import StratifiedGroupKFold
+
+from lnn_med import config as configuration
+from lnn_med.errors import ConfigError
+from lnn_med.inference.bundle import load_bundle
+from lnn_med.inference.classifier_bundle import (
+    KIND,
+    ClassifierBundle,
+    ClassifierInfo,
+    save_classifier,
+)
+from lnn_med.inference.head import spacing_ratio
+from lnn_med.inference.model_space import into_model_space
+from lnn_med.inference.risk_model import RECORD, RiskModel
+from lnn_med.inference.runtime import Engine, RuntimeConfig
+from lnn_med.io.mni_template import mni152_template
+from lnn_med.training.card import classifier_card
+from lnn_med.training.classifier_calibrate import calibrate
+from lnn_med.training.classifier_config import ClassifierRun, read_classifier_run
+from lnn_med.training.classify import People, answers, fit_classifier
+from lnn_med.training.held_back import (
+    OLD_YEARS,
+    HeldBack,
+)
+from lnn_med.training.people import Measured, PeopleSource, measure_people
+from lnn_med.training.risk_fit import SETS, both_sides_log, fit_risk_models, logits
+from lnn_med.transforms.standard_space import centroids_mm
+
+logger = logging.getLogger(__name__)
+MMSE = RECORD.index("mmse")
+FEWEST = 5  # of each class in a group with an AUC
+AGREEING = 0.99  # share of sure early answers that the last exit must confirm
+BUNDLE, FOLDS = "bundle", "folds"
+Progress = Callable[[int, int, dict[str, float]], None]
+Values = NDArray[np.float64]
+
+
+class Cohort(NamedTuple):
+    """Everyone who can be learnt from: `log_volumes` (N, structures) of the risk models, `persons` (N,)."""
+
+    people: People
+    log_volumes: Values
+    persons: list[str]
+
+    def of(self, rows: NDArray[np.intp]) -> Cohort:
+        """Some of them."""
+        chosen = self.people.pick(torch.from_numpy(rows))
+        return Cohort(chosen, self.log_volumes[rows], [self.persons[n] for n in rows])
+
+
+def train_classifier(
+    path: Path, folder: Path | None, assignments: Sequence[str] = (), progress: Progress | None = None
+) -> ClassifierBundle:
+    """Train; the same command goes on where an interrupted run stopped.
+
+    Raises:
+        ConfigError: a configuration or table that cannot be used.
+        InputError: a scan that cannot be read.
+    """
+    run = read_classifier_run(path, assignments)
+    place = folder or Path("runs") / run.name
+    engine = Engine(load_bundle(run.segmentation), RuntimeConfig())
+    template = template_centroids(engine)
+    cohort = gather(run, engine, template, place / "people", progress)
+    held = cross_validate(run, cohort, place / FOLDS, progress)
+    models = risk_models(run, cohort)
+    calibration, metrics = calibrate(run, cohort.people, cohort.persons, held, models)
+    people = with_offsets(cohort, models, run)
+    networks = [fit_classifier(people, run.network, run.schedule, seed) for seed in range(run.seeds)]
+    ages = people.clinical[:, RECORD.index("age")]
+    info = ClassifierInfo(
+        kind=KIND,
+        name=run.name,
+        version=run.version,
+        job=run.job,
+        network=run.network,
+        members=run.seeds,
+        segmentation=run.segmentation,
+        segmentation_sha256=engine.bundle.weights_sha256,
+        structures=run.structures,
+        ages_years=(
+            float(ages[people.dementia.isfinite()].min()),
+            float(ages[people.dementia.isfinite()].max()),
+        ),
+        largest_residual_mm=run.residual_mm,
+        data=dict(run.about),
+        metrics=metrics,
+        training=configuration.as_dict(
+            replace(run, patients=_nameless(run.patients), others=_nameless(run.others))
+        ),
+    )
+    return save_classifier(
+        place / BUNDLE, info, networks, template, calibration, classifier_card(info, calibration)
+    )
+
+
+def template_centroids(engine: Engine) -> Values:
+    """Where the structures lie in the MNI152 template, RAS mm, (classes - 1, 3)."""
+    template = mni152_template()
+    space = engine.bundle.info.space
+    seen = into_model_space(template, space)
+    found = engine(seen.image, spacing_ratio(template, space.spacing_mm)).probabilities
+    labels = found.argmax(dim=-1).to(torch.uint8).numpy()
+    return centroids_mm(labels, seen.placement.affine, found.shape[-1])
+
+
+def gather(
+    run: ClassifierRun, engine: Engine, template_mm: Values, cache: Path, progress: Progress | None = None
+) -> Cohort:
+    """Measure everyone; brains that could not be placed are left out, and it is said how many."""
+
+    def advance(done: int, total: int) -> None:
+        if progress:
+            progress(done, total, {"measured": done})
+
+    measured: Measured = measure_people([run.patients, run.others], engine, template_mm, cache, advance)
+    rows = np.flatnonzero(measured.residual_mm.numpy() <= run.residual_mm)
+    if len(rows) < len(measured.persons):
+        logger.warning("%d brains could not be placed and are left out", len(measured.persons) - len(rows))
+    names = [label.name for label in engine.bundle.info.labels]
+    try:
+        volumes = both_sides_log(measured.people.volumes, names, run.structures)
+    except ValueError as error:
+        raise ConfigError(f"structures: {error}.") from error
+    return Cohort(measured.people, volumes, measured.persons).of(rows)
+
+
+def risk_models(run: ClassifierRun, cohort: Cohort) -> tuple[RiskModel, ...]:
+    """Fitted on these people."""
+    table, truth = cohort.people.clinical.double().numpy(), cohort.people.dementia.double().numpy()
+    return fit_risk_models(cohort.log_volumes, run.structures, table, truth)
+
+
+def with_offsets(cohort: Cohort, models: Sequence[RiskModel], run: ClassifierRun) -> People:
+    """People with what the risk models say of them."""
+    table = cohort.people.clinical.double().numpy()
+    found = logits(models, cohort.log_volumes, run.structures, table)
+    return cohort.people._replace(offsets=torch.from_numpy(found).float())
+
+
+def folds_of(cohort: Cohort, folds: int, seed: int) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+    """Rows to learn from and rows held back; who has no outcome is only ever learnt from."""
+    known = np.flatnonzero(cohort.people.dementia.isfinite().numpy())
+    other = np.setdiff1d(np.arange(len(cohort.persons)), known)
+    truth = cohort.people.dementia.numpy()[known]
+    old = cohort.people.clinical[:, RECORD.index("age")].numpy()[known] >= OLD_YEARS
+    persons = [cohort.persons[n] for n in known]
+    split = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    return [
+        (np.concatenate([known[train], other]), known[test])
+        for train, test in split.split(known, truth + 2 * old, persons)
+    ]
+
+
+def cross_validate(
+    run: ClassifierRun, cohort: Cohort, folder: Path, progress: Progress | None = None
+) -> HeldBack:
+    """Answers about everyone with an outcome from models that never saw them, for each seed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    n, exits = len(cohort.persons), run.network.exits
+    shapes = HeldBack(*[(run.seeds, n, *rest) for rest in ((len(SETS),), (2, exits), (), ())])  # type: ignore[arg-type]
+    held = HeldBack(*(np.full(shape, math.nan) for shape in shapes))  # type: ignore[arg-type]
+    for seed in range(run.seeds):
+        for number, (train, test) in enumerate(folds_of(cohort, run.folds, seed)):
+            file = folder / f"seed{seed}_fold{number}.npz"
+            if not file.is_file():
+                found = _one_fold(run, cohort, train, test, seed)
+                temporary = file.with_suffix(".tmp.npz")
+                np.savez(temporary, **found._asdict())
+                temporary.replace(file)
+            with np.load(file) as stored:
+                for name, values in held._asdict().items():
+                    values[seed, test] = stored[name]
+            if progress:
+                progress(seed * run.folds + number + 1, run.seeds * run.folds, {})
+    return held
+
+
+def _one_fold(
+    run: ClassifierRun, cohort: Cohort, train: NDArray[np.intp], test: NDArray[np.intp], seed: int
+) -> HeldBack:
+    """Answers about the rows `test`, without the axis of seeds."""
+    learners, unseen = cohort.of(train), cohort.of(test)
+    models = risk_models(run, learners)
+    network = fit_classifier(with_offsets(learners, models, run), run.network, run.schedule, seed)
+    people = with_offsets(unseen, models, run)
+    record = people.clinical.clone()
+    evidence = []
+    with torch.inference_mode():
+        for hide in (True, False):
+            record[:, MMSE] = math.nan if hide else people.clinical[:, MMSE]
+            found = answers(network, people, record)
+            evidence.append(torch.stack([each.evidence[:, 0].flatten(1).sum(dim=1) for each in found], dim=1))
+    last = found[-1].logits
+    age = last[:, 1] * network.clinical_spread[0] + network.clinical_centre[0]
+    return HeldBack(
+        people.offsets.double().numpy(),
+        torch.stack(evidence, dim=1).double().numpy(),
+        age.double().numpy(),
+        last[:, 2].double().numpy(),
+    )
+
+
+def _nameless(source: PeopleSource) -> PeopleSource:
+    """Without the folder, which is of this machine."""
+    return replace(source, root=Path(source.root).name)

@@ -1,0 +1,110 @@
+"""How probabilities held for people held back, and what a conformal set needs of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit, logit
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedKFold
+
+from lnn_med.evaluation.calibration import brier_decomposition, calibration_errors, ece_null
+from lnn_med.evaluation.calibration_counts import calibration_counts
+from lnn_med.evaluation.classification import auc
+from lnn_med.evaluation.recalibration import recalibration
+from lnn_med.evaluation.resampling import clustered_interval
+from lnn_med.inference.risk_model import DEMENTIA, NO_DEMENTIA, Reliability
+
+OLD_YEARS = 60.0  # nobody younger in OASIS-1 has dementia
+BINS = 5  # of the calibration error: 188 people are few
+Values = NDArray[np.float64]
+
+
+class HeldBack(NamedTuple):
+    """Answers about people held back, one row a seed.
+
+    `risk` (seeds, N, sets) logits of the risk models; `evidence` (seeds, N, 2, exits) of the networks without
+    and with MMSE; `age` (seeds, N) years; `male` (seeds, N) logits.
+    """
+
+    risk: Values
+    evidence: Values
+    age: Values
+    male: Values
+
+
+def reliability(probabilities: Values, truth: Values, ages: Values, persons: list[str]) -> Reliability:
+    """What `Reliability` holds, with bootstrap intervals over persons.
+
+    Args:
+        probabilities: of dementia, (N,), each from models that had not seen the person.
+        truth: (N,) 1 or 0.
+        ages: years (N,).
+        persons: of each row.
+
+    Raises:
+        NotEstimable: one class only.
+    """
+
+    def area(rows: NDArray[np.intp]) -> tuple[float, float, float]:
+        found = clustered_interval(
+            lambda drawn: auc(probabilities[rows[drawn]], truth[rows[drawn]]).estimate or 0.5,
+            [persons[n] for n in rows],
+        )
+        return found.estimate or 0.0, found.low or 0.0, found.high or 1.0
+
+    counts = calibration_counts(probabilities, truth)
+    again = recalibration(probabilities, truth)
+    return Reliability(
+        people=len(truth),
+        positives=int(truth.sum()),
+        auc=area(np.arange(len(truth))),
+        auc_old=area(np.flatnonzero(ages >= OLD_YEARS)),
+        brier=brier_decomposition(counts, BINS).brier,
+        ece=calibration_errors(counts, BINS).ece,
+        ece_null=ece_null(counts, BINS).upper,
+        intercept=again.intercept.estimate or 0.0,
+        slope=again.slope.estimate or 0.0,
+        sick=tuple(round(float(p), 4) for p in sorted(probabilities[truth == 1])),
+        healthy=tuple(round(float(p), 4) for p in sorted(probabilities[truth == 0])),
+    )
+
+
+def fit_sum(logits: Values, truth: Values) -> tuple[tuple[float, ...], Values]:
+    """Weights (1 + K,) of a constant and of logits about people held back, and cross-fitted probabilities (N,).
+
+    Args:
+        logits: (N, K).
+        truth: (N,) 1 or 0.
+    """
+    crossed = np.empty(len(truth))
+    for train, test in StratifiedKFold(10, shuffle=True, random_state=0).split(logits, truth):
+        crossed[test] = _plain().fit(logits[train], truth[train]).predict_proba(logits[test])[:, 1]
+    fitted = _plain().fit(logits, truth)
+    return (float(fitted.intercept_[0]), *map(float, fitted.coef_[0])), crossed
+
+
+def coverage(found: Reliability, level: float) -> tuple[float, float]:
+    """Shares of sick and of healthy people whose set holds their class, each left out of the comparison."""
+    sick, healthy = found.sick, found.healthy
+    held_sick = [
+        DEMENTIA in replace(found, sick=sick[:n] + sick[n + 1 :]).prediction_set(p, level)
+        for n, p in enumerate(sick)
+    ]
+    held_healthy = [
+        NO_DEMENTIA in replace(found, healthy=healthy[:n] + healthy[n + 1 :]).prediction_set(p, level)
+        for n, p in enumerate(healthy)
+    ]
+    return float(np.mean(held_sick)), float(np.mean(held_healthy))
+
+
+def mean_logit(probabilities: Values) -> Values:
+    """Probabilities of several seeds (seeds, N) as one (N,), averaged as logits."""
+    return expit(logit(np.clip(probabilities, 1e-6, 1 - 1e-6)).mean(axis=0))
+
+
+def _plain() -> LogisticRegression:
+    return LogisticRegression(C=np.inf, max_iter=1000)
