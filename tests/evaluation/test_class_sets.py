@@ -88,7 +88,8 @@ def test_the_report_shows_the_sets_of_the_device_beside_cross_fitted_ones() -> N
     rng = np.random.default_rng(7)
     chance, truth = drawn(40, rng)
     who = [f"P{n}" for n in range(40)]
-    entries = [{"prediction_set": ["no", "yes"] if n % 2 else ["no"], "coverage": 0.8} for n in range(40)]
+    names = (["no dementia"], ["no", "yes"], ["No dementia"], ["no dementia", "dementia"])
+    entries = [{"target": "dementia", "prediction_set": names[n % 4], "coverage": 0.8} for n in range(40)]
     found = class_set_results(chance, truth, who, entries, Protocol())
     right = [n % 2 == 1 or truth[n] == 0 for n in range(40)]
     assert found["device"]["coverage"]["observed"]["estimate"] == pytest.approx(np.mean(right))
@@ -97,6 +98,13 @@ def test_the_report_shows_the_sets_of_the_device_beside_cross_fitted_ones() -> N
     (table,) = _class_sets({"sets": json.loads(json.dumps(found))})
     assert [row[0] for row in table["rows"]] == ["of the device", "cross-fitted, other patients' quantile"]
     assert table["rows"][0][-1] == "20, 20, 0"
+
+
+def test_a_class_that_nobody_knows_is_not_guessed() -> None:
+    entries = [{"target": "dementia", "prediction_set": [name]} for name in ("dementia", "tumour")]
+    found = class_set_results(np.array([0.4, 0.6]), np.array([0.0, 1.0]), ["P", "Q"], entries, Protocol())
+    assert "tumour" in found["device"]["note"]
+    assert "tumour" in json.dumps(_class_sets({"sets": found}))
 
 
 def test_a_tool_without_sets_and_a_single_patient_are_said_so() -> None:

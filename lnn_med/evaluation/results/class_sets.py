@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lnn_med.evaluation.class_sets import NO, YES, cross_fitted_sets, set_summary
+from lnn_med.evaluation.intervals import NotEstimable
 from lnn_med.evaluation.protocol import Protocol
 from lnn_med.evaluation.results.values import attempt
 
@@ -32,10 +33,13 @@ def class_set_results(
     given = [index for index, entry in enumerate(entries) if entry.get("prediction_set") is not None]
     device = None
     if given:
-        sets = np.array([_members(entries[index]["prediction_set"]) for index in given])
         promised = {float(entries[index].get("coverage") or protocol.coverage) for index in given}
         nominal = promised.pop() if len(promised) == 1 else protocol.coverage
-        device = attempt(lambda: set_summary(sets, truth[given], nominal, protocol.level))
+        device = attempt(
+            lambda: set_summary(
+                np.array([_members(entries[index]) for index in given]), truth[given], nominal, protocol.level
+            )
+        )
     fitted = attempt(
         lambda: set_summary(
             cross_fitted_sets(scores, truth, patients, protocol.coverage),
@@ -47,7 +51,16 @@ def class_set_results(
     return {"device": device, "cross_fitted": fitted}
 
 
-def _members(names: Sequence[Any]) -> tuple[bool, bool]:
-    """Whether a set holds NO, and YES."""
-    held = {str(name).strip().lower() for name in names}
-    return NO in held, YES in held
+def _members(entry: Mapping[str, Any]) -> tuple[bool, bool]:
+    """Whether a set holds NO, and YES: the names `no TARGET` and `TARGET`, or plain `no` and `yes`.
+
+    Raises:
+        NotEstimable: any other name.
+    """
+    target = str(entry["target"]).strip().lower()
+    meaning = {NO: 0, f"{NO} {target}": 0, YES: 1, target: 1}
+    held = {str(name).strip().lower() for name in entry["prediction_set"]}
+    if unknown := held - meaning.keys():
+        raise NotEstimable(f"a set of the device holds the class {min(unknown)}, which says nothing here")
+    classes = {meaning[name] for name in held}
+    return 0 in classes, 1 in classes
