@@ -108,14 +108,41 @@ def show_result(target: Console, record: Mapping[str, Any]) -> None:
         )
         target.print("  ".join(shown))
     for entry in record["classification"]:
-        if entry.get("probability") is not None:
-            target.print(f"{entry['target']} probability {entry['probability']}")
+        for line in _class_lines(entry):
+            target.print(line, markup=False)
     reasons = " ".join(record["qc"]["reasons"])
     target.print(f"QC {record['qc']['status'].upper()}" + (f": {reasons}" if reasons else ""), markup=False)
     cost = record["compute"]
     target.print(f"networks {cost['seconds']:.2f} s, {100 * cost['fraction']:.0f} % of full depth's work")
     for warning in record["warnings"]:
         target.print(f"{warning['code']}: {warning['message']}", markup=False)
+
+
+def _class_lines(entry: Mapping[str, Any]) -> list[str]:
+    """What a classifier says of the whole scan: its answer or why there is none, then its evidence."""
+    name = entry["target"].replace("_", " ")
+    if entry.get("abstained"):
+        return [f"{name}: no answer. {entry['abstained']}"]
+    if entry.get("probability") is None:
+        return []
+    parts = [f"{name} probability {entry['probability']}"]
+    if entry.get("prediction_set"):
+        coverage = f" ({100 * entry['coverage']:.0f} %)" if entry.get("coverage") else ""
+        parts.append(f"set{coverage} {' or '.join(entry['prediction_set'])}")
+    if entry.get("known") is not None:
+        parts.append(f"known {', '.join(entry['known']) or 'nothing'}")
+    tested = entry.get("reliability")
+    if tested:
+        middle, low, high = tested["auc"]
+        parts.append(
+            f"tested on {tested['people']} people: AUC {middle:.2f} ({low:.2f} to {high:.2f}), "
+            f"ECE {tested['ece']:.3f} (null {tested['ece_null']:.3f})"
+        )
+    lines = ["; ".join(parts)]
+    if entry.get("evidence"):
+        found = (f"{structure} {change:+.2f}" for structure, change in entry["evidence"].items())
+        lines.append(f"  evidence, log-odds: {', '.join(found)}")
+    return lines
 
 
 def evaluation_row(entry: Any) -> tuple[str, ...]:

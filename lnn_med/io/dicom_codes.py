@@ -52,6 +52,7 @@ INTERVAL_LOW = _own("INTERVAL_LOW", "Volume, lower limit of the interval")
 INTERVAL_HIGH = _own("INTERVAL_HIGH", "Volume, upper limit of the interval")
 INTERVAL_COVERAGE = _own("INTERVAL_COVERAG", "Nominal coverage of the interval")
 EXECUTED_BLOCKS = _own("EXECUTED_BLOCKS", "Residual blocks executed")
+EVIDENCE_LOG_ODDS = _own("EVIDENCE_LOGODDS", "Network evidence for CDR > 0, log-odds of a place")
 LABEL_ENTROPY = _own("LABEL_ENTROPY", "Entropy of the label probabilities")
 
 # Outcome of quality control: CID 6044 "Usable" and so on.

@@ -1,4 +1,4 @@
-"""Writes the depth map or the uncertainty map as a DICOM Parametric Map of float32 (PS3.3 section A.75)."""
+"""Writes the depth, uncertainty or evidence map as a DICOM Parametric Map of float32 (PS3.3 section A.75)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
-from lnn_med.io.dicom_codes import EXECUTED_BLOCKS, LABEL_ENTROPY
+from lnn_med.io.dicom_codes import EVIDENCE_LOG_ODDS, EXECUTED_BLOCKS, LABEL_ENTROPY
 from lnn_med.io.dicom_frame_list import source_groups
 from lnn_med.io.dicom_making import (
     RESEARCH_USE,
@@ -23,18 +23,22 @@ from lnn_med.io.dicom_making import (
     settle,
     source_header,
 )
-from lnn_med.prediction import DEPTH, UNCERTAINTY
+from lnn_med.prediction import DEPTH, EVIDENCE, UNCERTAINTY
 from lnn_med.volume import Volume
 
 ROLE = "MAP"
 # What the values mean, and the instance number within the series of maps.
-MAPS: dict[str, tuple[Code, int]] = {DEPTH: (EXECUTED_BLOCKS, 1), UNCERTAINTY: (LABEL_ENTROPY, 2)}
+MAPS: dict[str, tuple[Code, int]] = {
+    DEPTH: (EXECUTED_BLOCKS, 1),
+    UNCERTAINTY: (LABEL_ENTROPY, 2),
+    EVIDENCE: (EVIDENCE_LOG_ODDS, 3),
+}
 NARROWEST_WINDOW = 1e-3  # of a map with one value everywhere
 PROCESSED = Code("113085", "DCM", "Spatial resampling")  # CID 7203: the map was computed on another grid
 
 
 def write_map(making: Making, map_name: str, path: Path) -> None:
-    """Write DEPTH or UNCERTAINTY of the prediction."""
+    """Write one of MAPS of the prediction."""
     values = making.prediction.maps[map_name]
     quantity, number = MAPS[map_name]
     pixels = np.ascontiguousarray(values.data.transpose(2, 1, 0), np.float32)  # (slices, rows, columns)

@@ -6,7 +6,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lnn_med.prediction import DEPTH, HIPPOCAMPUS, SEGMENTATION, UNCERTAINTY, Prediction
+from lnn_med.prediction import DEPTH, EVIDENCE, HIPPOCAMPUS, SEGMENTATION, UNCERTAINTY, Prediction
 
 if TYPE_CHECKING:
     from lnn_med.io.dicom_making import Making
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 SEGMENTATIONS = {SEGMENTATION: "segmentation.dcm", HIPPOCAMPUS: "hippocampus.dcm"}
 REPORT = "measurements.dcm"
 CAPTURE = "key_image.dcm"
-MAPS = {DEPTH: "depth.dcm", UNCERTAINTY: "uncertainty.dcm"}
+MAPS = {DEPTH: "depth.dcm", UNCERTAINTY: "uncertainty.dcm", EVIDENCE: "evidence.dcm"}
 DOCUMENT = "report.dcm"
 # In the order in which they are listed; maps and the document are written only when they are asked for.
 OWNED = (*SEGMENTATIONS.values(), REPORT, CAPTURE)
@@ -59,7 +59,7 @@ def write_outputs(shared: Making, folder: Path, png: bytes | None) -> list[str]:
 
 
 def write_maps(shared: Making, folder: Path) -> list[str]:
-    """Write depth and uncertainty as parametric maps: four bytes a voxel, so only when asked for."""
+    """Write depth, uncertainty and evidence as parametric maps: four bytes a voxel, so only when asked for."""
     from lnn_med.io.dicom_map import write_map
 
     names = [name for name in MAPS if name in shared.prediction.maps]

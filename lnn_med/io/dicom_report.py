@@ -41,6 +41,7 @@ from lnn_med.io.dicom_making import (
     source_header,
 )
 from lnn_med.io.dicom_segmentation import SEGMENTATION_STORAGE, Segments, algorithm, model_of
+from lnn_med.io.risk_words import known_words, reliability_words
 
 ROLE = "SR"
 COMMENT = codes.DCM.Comment
@@ -50,6 +51,7 @@ UNITS = {
     "_pct": codes.UCUM.Percent,
     "_years": Code("a", "UCUM", "year"),
 }
+ANSWER = ("probability", "coverage")  # what an entry has as numbers
 NO_DIAGNOSIS = "Output of a model for research; no diagnosis."
 
 
@@ -170,12 +172,13 @@ def _derived_group(making: Making, name: str, value: float) -> sr.MeasurementsAn
 
 
 def _class_group(making: Making, entry: Mapping[str, Any]) -> sr.MeasurementsAndQualitativeEvaluations:
-    """What a classifier says of the whole scan: its numbers, and in words the set of classes it leaves open.
+    """What a classifier says of the whole scan: its numbers, and in words what it leaves open and why.
 
-    There is no finding: a probability of dementia must not be read as the finding of dementia.
+    There is no finding: a probability of dementia must not be read as the finding of dementia. An answer that
+    was not given has its reason and no number.
     """
     target = entry["target"]
-    numbers = {f"{target}_{key}": value for key, value in entry.items() if _is_number(value)}
+    numbers = {f"{target}_{key}": entry[key] for key in ANSWER if entry.get(key) is not None}
     group = sr.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=_tracking(making, target),
         finding_sites=[sr.FindingSite(BRAIN)],
@@ -184,14 +187,14 @@ def _class_group(making: Making, entry: Mapping[str, Any]) -> sr.MeasurementsAnd
             for name, value in numbers.items()
         ],
     )
+    if entry.get("abstained"):
+        _comment(group, f"No answer: {entry['abstained']}")
     if entry.get("prediction_set") is not None:
         _comment(group, f"Prediction set: {', '.join(map(str, entry['prediction_set'])) or 'none'}")
+    for said in filter(None, (known_words(entry), reliability_words(entry))):
+        _comment(group, f"{said[0].upper()}{said[1:]}.")
     _comment(group, NO_DIAGNOSIS)
     return group
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _unit(name: str) -> Code:

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from numbers import Real
 from typing import Any
 
+import numpy as np
+
 from lnn_med.prediction import Compute, Prediction, Reference, Structure
 
 SCHEMA_VERSION = "1.0"  # see result.schema.json beside this file
@@ -22,6 +24,7 @@ YEARS_DIGITS = 1
 SECONDS_DIGITS = 3
 GFLOPS_DIGITS = 2
 SPACING_DIGITS = 6  # 1 nm: drops only the noise of float32 headers
+ASKED = ("target", "bundle")  # of a classification entry: no answer, so they outlive a FAIL
 
 VOLUME_COLUMNS = (
     "name",
@@ -130,8 +133,9 @@ def _reference(found: Reference | None) -> dict[str, Any] | None:
 
 
 def _classification(entry: Mapping[str, object], failed: bool) -> dict[str, Any]:
+    """Who says what; after a FAIL only who was asked."""
     if failed:
-        return {key: entry[key] if key == "target" else None for key in entry}
+        return {key: entry[key] if key in ASKED else None for key in entry}
     return {key: _plain(value, key) for key, value in entry.items()}
 
 
@@ -154,6 +158,8 @@ def _compute(compute: Compute) -> dict[str, Any]:
 def _digits_of(name: str) -> int:
     if name.endswith("_mm3"):
         return MM3_DIGITS
+    if name.endswith("_years"):
+        return YEARS_DIGITS
     return PERCENT_DIGITS if name.endswith("_pct") else PROBABILITY_DIGITS
 
 
@@ -166,8 +172,13 @@ def _rounded(value: float | None, digits: int, name: str) -> float | None:
 
 
 def _plain(value: object, name: str) -> Any:
+    """The same without numpy: numbers rounded at any depth, mappings with text as keys."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item, str(key)) for key, item in value.items()}
+    if isinstance(value, np.generic):
+        value = value.item()
     if isinstance(value, (list, tuple, set, frozenset)):
         return [_plain(item, name) for item in value]
     if isinstance(value, Real) and not isinstance(value, (bool, int)):
-        return _rounded(float(value), PROBABILITY_DIGITS, name)
+        return _rounded(float(value), _digits_of(name), name)
     return value

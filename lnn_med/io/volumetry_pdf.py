@@ -15,10 +15,21 @@ from lnn_med.io.change_words import HEAD, TITLE, TITLE_OTHERS, ChangeRow, Change
 from lnn_med.io.files import write_whole
 from lnn_med.io.percentile_plot import percentile_plot
 from lnn_med.io.result_files import RESULT, THUMBNAIL
+from lnn_med.io.risk_words import (
+    HEAD_DRIVERS,
+    HEAD_EVIDENCE,
+    MODELS_OWN,
+    NOTE_DRIVERS,
+    NOTE_EVIDENCE,
+    TITLE_LIMITS,
+    risk_words,
+)
+from lnn_med.io.risk_words import TITLE as TITLE_RISK
 from lnn_med.io.volumetry import (
     LIMITS,
     NO_VALUE,
     QC_WORDS,
+    W_EDITED,
     Cell,
     Row,
     age_text,
@@ -122,6 +133,7 @@ def page_content(
         "changed": [_changed(row) for row in edited_volumes(original, record)],
         "first": [] if failed else [_line(row, percentiles=True) for row in first_rows(rows)],
         "facts": [] if failed else _measures(record),
+        "risk": _risk(record),
         "all": [] if failed else [_line(row) for row in rows],
         "change": _change(change_words(original, earlier.record, earlier.edited)) if earlier else None,
         "picture": "thumbnail.png" if picture or edited else "",
@@ -152,6 +164,28 @@ def _cell(cell: Cell | None, percentiles: bool) -> str:
     text = mm3_text(cell.volume_mm3) + (f" ({extra})" if extra else "")
     known = percentiles and cell.percentile is not None
     return text + (f"\npercentile {percentile_text(cell.percentile)}" if known else "")
+
+
+def _risk(record: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The section about the classifiers' answers; None where there is none."""
+    words = risk_words(record)
+    if not words.rows:
+        return None
+    return {
+        "title": TITLE_RISK,
+        "edited": MODELS_OWN if any(one["code"] == W_EDITED for one in record["warnings"]) else "",
+        "rows": [list(row) for row in words.rows],
+        "tables": [
+            {"head": head, "rows": [list(row) for row in rows], "note": note}
+            for head, rows, note in (
+                (HEAD_DRIVERS, words.drivers, NOTE_DRIVERS),
+                (HEAD_EVIDENCE, words.evidence, NOTE_EVIDENCE),
+            )
+            if rows
+        ],
+        "limits_title": TITLE_LIMITS,
+        "limits": list(words.limits),
+    }
 
 
 def _change(words: ChangeWords) -> dict[str, Any]:
@@ -189,11 +223,6 @@ def _measures(record: Mapping[str, Any]) -> list[list[str]]:
     if icv is not None:
         found.append(["Intracranial volume", f"{mm3_text(icv)} mm³", "sum of all labelled structures"])
     found += [list(row) for row in reference_rows(record)]
-    for entry in record["classification"]:
-        probability = entry.get("probability")
-        text = NO_VALUE if probability is None else f"{probability:.2f}"
-        chosen = ", ".join(map(str, entry.get("prediction_set") or ())) or "none"
-        found.append([f"Probability of {entry['target']}", text, f"prediction set: {chosen}"])
     work = f"of the full networks' work was saved; {record['compute']['seconds']:.2f} s"
     found.append(["Gate depth", percent_text(saved_pct(record), 0), work])
     return found

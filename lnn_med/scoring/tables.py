@@ -24,6 +24,7 @@ RESULT_COLUMNS = ("qc", "qc_reasons", "warnings", "models", "seconds", "fraction
 FAILURE_COLUMNS = (*FACT_COLUMNS, "code", "message", "remedy", "attempts", "quarantined", "seconds", "ts_utc")
 SKIPPED_COLUMNS = ("path", "code", "message")
 
+WORD_ENDINGS = ("_set", "_known", "_abstained")  # of columns of a classifier that hold words
 NUMBERS = frozenset({"age", "education", "mmse", "seconds", "fraction"})  # besides what was measured
 
 
@@ -45,8 +46,10 @@ def write_scores(run: Path, done: Sequence[Scan], people: Participants) -> Score
         for scan, result in zip(done, results, strict=True)
     ]
     fixed = [*FACT_COLUMNS, *people.columns, *RESULT_COLUMNS]
-    measured = list(dict.fromkeys(name for row in rows for name in row if name not in fixed))
-    table = ScoreTable(rows, [*fixed, *measured], measured)
+    found = list(dict.fromkeys(name for row in rows for name in row if name not in fixed))
+    targets = {entry["target"] for result in results for entry in result["classification"]}
+    words = {f"{target}{ending}" for target in targets for ending in WORD_ENDINGS}
+    table = ScoreTable(rows, [*fixed, *found], [name for name in found if name not in words])
     write_csv(run / SCORES_FILE, rows, table.columns)
     _write_parquet(run / PARQUET_FILE, table)
     return table
@@ -128,7 +131,12 @@ def _result(result: Mapping[str, Any], shared: set[str]) -> dict[str, Any]:
         **result["derived"],
     }
     for entry in result["classification"]:
-        row[f"{entry['target']}_probability"] = entry.get("probability")
+        target = entry["target"]
+        row[f"{target}_probability"] = entry.get("probability")
+        chosen, known, reason = (entry.get(key) for key in ("prediction_set", "known", "abstained"))
+        row[f"{target}_set"] = None if chosen is None else "; ".join(map(str, chosen))
+        row[f"{target}_known"] = None if known is None else " ".join(known)
+        row[f"{target}_abstained"] = reason
     for structure in result["structures"]:
         name = structure["name"]
         column = f"{name}@{structure['bundle']}" if name in shared else name

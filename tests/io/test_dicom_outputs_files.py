@@ -16,6 +16,7 @@ from pydicom.sr import _concepts_dict
 from lnn_med.errors import Code, Finding, InputError, WarningCode
 from lnn_med.inference.bundle import load_bundle
 from lnn_med.inference.bundle_files import list_bundles
+from lnn_med.inference.classifier_bundle import is_classifier
 from lnn_med.io.dicom_capture import laterality
 from lnn_med.io.dicom_codes import LEFT, PRIVATE_SCHEME, RIGHT, anatomy, is_known, own_code
 from lnn_med.io.dicom_outputs import OWNED, write_maps, write_outputs, write_pdf
@@ -23,7 +24,8 @@ from lnn_med.io.dicom_series import read_series
 from lnn_med.io.result_files import Extras, write_prediction
 from lnn_med.io.result_record import result_record
 from lnn_med.io.thumbnail import thumbnail
-from lnn_med.prediction import DEPTH, SEGMENTATION, UNCERTAINTY
+from lnn_med.prediction import DEPTH, EVIDENCE, SEGMENTATION, UNCERTAINTY
+from tests.classified import REASON, abstained, answered
 from tests.dicom_factory import PATIENT, PATIENT_ID, enhanced, mosaic, save_all, slices
 from tests.dicom_results import check, content, predicted, read_slices, shared, tiny_phantom
 from tests.phantoms import mirrored
@@ -41,12 +43,18 @@ def scan(tmp_path_factory):
 def folder(scan, tmp_path_factory):
     """Everything that can be written of one prediction."""
     out = tmp_path_factory.mktemp("outputs")
-    made = predicted(scan)
+    made = with_evidence(predicted(scan))
     both = shared(made)
     write_outputs(both, out, thumbnail(made))
     write_maps(both, out)
     write_pdf(both, PDF, out)
     return out
+
+
+def with_evidence(made):
+    """The same with a map that has both signs."""
+    values = (made.scan.data / 4096 - 0.2).astype(np.float32)
+    return replace(made, maps={**made.maps, EVIDENCE: made.scan.with_data(values)})
 
 
 def numbers(report):
@@ -67,7 +75,7 @@ def code_of(item):
     return item.ConceptNameCodeSequence[0].CodeValue if "ConceptNameCodeSequence" in item else ""
 
 
-@pytest.mark.parametrize("name", [*OWNED, "depth.dcm", "uncertainty.dcm", "report.dcm"])
+@pytest.mark.parametrize("name", [*OWNED, "depth.dcm", "uncertainty.dcm", "evidence.dcm", "report.dcm"])
 def test_every_file_is_valid_dicom(name, folder):
     check(folder / name)
 
@@ -110,6 +118,42 @@ def test_classification_is_no_finding(folder):
     texts = [item.TextValue for item in items if item.ValueType == "TEXT"]
     assert "Prediction set: no" in texts
     assert "Output of a model for research; no diagnosis." in texts
+
+
+def report_of(scan, entries, out, status="pass"):
+    made = predicted(scan, status)
+    derived = {**made.derived, "brain_age_years": 71.26}
+    write_outputs(shared(replace(made, classification=entries, derived=derived)), out, None)
+    check(out / "measurements.dcm")
+    return pydicom.dcmread(out / "measurements.dcm")
+
+
+def test_both_models_and_the_brain_s_age_are_in_the_report_and_none_is_a_finding(scan, tmp_path):
+    report = report_of(scan, answered(), tmp_path)
+    found = numbers(report)
+    for target, probability in (("dementia", "0.3422"), ("dementia_network", "0.41")):
+        told = {code: value for (name, code), value in found.items() if name == target}
+        assert told == {
+            own_code(f"{target}_probability").value: (probability, "1"),
+            own_code(f"{target}_coverage").value: ("0.9", "1"),
+        }
+    assert found["brain_age_years", own_code("brain_age_years").value] == ("71.3", "a")
+    texts = [item.TextValue for item in content(report) if item.ValueType == "TEXT"]
+    assert "Prediction set: no dementia, dementia" in texts
+    assert "Known of the person: age, sex." in texts
+    assert any(text.startswith("188 people held back, 80 with dementia: AUC 0.87") for text in texts)
+    findings = {
+        item.ConceptCodeSequence[0].CodeMeaning for item in content(report) if code_of(item) == "121071"
+    }
+    assert not [meaning for meaning in findings if "dementia" in meaning.lower()]
+
+
+def test_an_abstained_answer_gives_its_reason_and_no_number(scan, tmp_path):
+    report = report_of(scan, abstained(), tmp_path)
+    assert not [name for name, _ in numbers(report) if name.startswith("dementia")]
+    texts = [item.TextValue for item in content(report) if item.ValueType == "TEXT"]
+    assert texts.count(f"No answer: {REASON}") == 2
+    assert not [text for text in texts if text.startswith("Prediction set")]
 
 
 def test_maps_and_page_are_written_when_they_are_asked_for(scan, tmp_path):
@@ -189,8 +233,8 @@ def test_picture_is_the_thumbnail_and_names_its_sides(scan, folder):
 
 
 def test_maps_keep_their_values_at_their_place(scan, folder):
-    made = predicted(scan)
-    for name in (DEPTH, UNCERTAINTY):
+    made = with_evidence(predicted(scan))
+    for name in (DEPTH, UNCERTAINTY, EVIDENCE):
         file = pydicom.dcmread(folder / f"{name.partition('.')[0]}.dcm")
         values = np.frombuffer(file.FloatPixelData, "<f4").reshape(-1, file.Rows, file.Columns)
         heights = [
@@ -330,7 +374,7 @@ def test_patient_stays_in_the_dicom_files(scan, tmp_path, caplog):
     assert not any(secret in caplog.text for secret in (PATIENT, PATIENT_ID))
 
 
-@pytest.mark.parametrize("bundle", list_bundles())
+@pytest.mark.parametrize("bundle", [name for name in list_bundles() if not is_classifier(name)])
 def test_every_label_of_the_shipped_bundles_has_a_code(bundle):
     for label in load_bundle(bundle).info.labels:
         assert is_known(label.name), label.name

@@ -12,6 +12,7 @@ import pytest
 
 import lnn_med.io.result_record as module
 from lnn_med.io.result_record import VOLUME_COLUMNS, result_record, volume_rows
+from tests.classified import REASON, abstained, answered
 from tests.predictions import CANARY, CANARY_ID, make_crop_prediction, make_prediction
 
 SCHEMA = json.loads((Path(module.__file__).parent / "result.schema.json").read_text(encoding="utf-8"))
@@ -73,6 +74,58 @@ def test_fail_prints_no_measured_number():
 def test_a_number_that_json_cannot_hold_is_refused_by_name(bad):
     with pytest.raises(ValueError, match="icv_mm3"):
         result_record(replace(make_prediction(), derived={"icv_mm3": bad}))
+
+
+def classified(entries, status="pass"):
+    made = replace(make_prediction(status), classification=entries)
+    made = replace(made, derived={**made.derived, "brain_age_years": 71.2567})
+    return json.loads(json.dumps(result_record(made), allow_nan=False))
+
+
+def test_what_classifiers_say_is_rounded_at_any_depth_and_fits_the_schema():
+    record = classified(answered())
+    jsonschema.validate(record, SCHEMA)
+    risk, network = record["classification"]
+    assert risk["reliability"]["auc"] == [0.8712, 0.81, 0.92]
+    assert risk["reliability"]["ece"] == 0.0512
+    assert risk["drivers"]["log Hippocampus"] == -0.5124
+    assert (network["evidence"]["Hippocampus"], network["exit"]) == (0.4124, 1)
+    assert network["brain_age_mae_years"] == 6.2
+    assert record["derived"]["brain_age_years"] == 71.3
+
+
+def test_an_abstained_answer_has_its_reason_and_no_number():
+    record = classified(abstained())
+    jsonschema.validate(record, SCHEMA)
+    assert {entry["abstained"] for entry in record["classification"]} == {REASON}
+    assert {entry["probability"] for entry in record["classification"]} == {None}
+
+
+def test_after_a_fail_nothing_of_a_classifier_is_left_but_its_name():
+    record = classified(answered(), "fail")
+    jsonschema.validate(record, SCHEMA)
+    for entry in record["classification"]:
+        assert {key for key, value in entry.items() if value is not None} == {"target", "bundle"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "remark"),
+    [
+        ({"prob": 0.2}, "an unknown field"),
+        ({"abstained": "Because."}, "a reason beside a number"),
+        ({"abstained": ""}, "no reason"),
+        ({"known": ["age", "height"]}, "a value that no model knows"),
+        ({"reliability": {"people": 3}}, "half a reliability"),
+        ({"prediction_set": ["dementia", "dementia"]}, "a class twice"),
+        ({"drivers": {"age": "large"}}, "a word for a number"),
+        ({"exit": 0}, "exits count from 1"),
+    ],
+)
+def test_schema_refuses_a_classification_that_contradicts_itself(changes, remark):
+    record = classified(answered())
+    record["classification"][0] |= changes
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(record, SCHEMA)
 
 
 def test_numpy_numbers_become_plain_ones():
