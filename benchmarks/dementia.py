@@ -28,7 +28,7 @@ from sklearn.preprocessing import StandardScaler
 from torch.nn import functional as F
 
 from lnn_med.allocator import keep_memory
-from lnn_med.evaluation.classification import compare_auc
+from lnn_med.evaluation.classification import auc, compare_auc
 from lnn_med.inference.bundle import load_bundle
 from lnn_med.inference.risk_model import RECORD
 from lnn_med.inference.runtime import Engine, RuntimeConfig
@@ -259,8 +259,7 @@ def show(study: Study, methods: dict[str, Values]) -> None:
     print("|---|---|---|---|---|---|---|---|")
     for name, values in methods.items():
         one = mean_logit(values)
-        found = reliability(one, study.truth, ages, persons)
-        seeds = [reliability(each, study.truth, ages, persons) for each in values]
+        found = reliability(one, one, study.truth, ages, persons)
         against = compare_auc(one[old], first[old], study.truth[old]).difference
         gap = (
             "-"
@@ -269,9 +268,9 @@ def show(study: Study, methods: dict[str, Values]) -> None:
         )
         cells = [
             "{:.3f} ({:.3f} to {:.3f})".format(*found.auc),
-            spread_of([each.auc[0] for each in seeds]),
+            spread_of([auc(each, study.truth).estimate for each in values]),
             "{:.3f} ({:.3f} to {:.3f})".format(*found.auc_old),
-            spread_of([each.auc_old[0] for each in seeds]),
+            spread_of([auc(each[old], study.truth[old]).estimate for each in values]),
             f"{found.brier:.3f}",
             f"{found.slope:.2f}",
             gap,
@@ -279,9 +278,10 @@ def show(study: Study, methods: dict[str, Values]) -> None:
         print(f"| {name} | " + " | ".join(cells) + " |")
 
 
-def spread_of(values: list[float]) -> str:
+def spread_of(values: list[float | None]) -> str:
     """Smallest to largest."""
-    return f"{min(values):.3f} to {max(values):.3f}"
+    found = [value for value in values if value is not None]
+    return f"{min(found):.3f} to {max(found):.3f}"
 
 
 if __name__ == "__main__":

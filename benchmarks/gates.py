@@ -5,6 +5,8 @@
 Every gate ranks the blocks of a validation case; the least wanted lose depth until the budget is met (as with
 `--budget`). A block's answer does not depend on the others, so label maps are put together from the dense
 answer of each exit. Dice over structures of at least 100 voxels; work in FLOPs as the network counts it.
+Beside the gates: an exit everywhere, and in the smallest box of blocks around what the trunk labelled, as a
+static network on a foreground crop would have it.
 """
 
 from __future__ import annotations
@@ -75,6 +77,18 @@ def at_budget(case: Answers, gate: str, budget: float) -> tuple[Tensor, float]:
     return composed(case.labels, torch.from_numpy(found.stages)), work
 
 
+def in_foreground(case: Answers, stages: int) -> tuple[Tensor, float]:
+    """Label map and share of the full work with so many stages in one box around the trunk's foreground."""
+    grid = tuple(case.scores["learned"].shape[2:])
+    size = case.truth.shape[0] // grid[0]
+    filled = F.max_pool3d((case.labels[:1] > 0).float(), size)[0] > 0  # (I, J, K)
+    box = [(int(n.min()), int(n.max()) + 1) for n in filled.nonzero().t()]
+    chosen = torch.zeros(grid, dtype=torch.long)
+    chosen[tuple(slice(*ends) for ends in box)] = stages
+    cost = case.costs.box(tuple(last - first for first, last in box), stages)
+    return composed(case.labels, chosen), (case.costs.trunk + cost) / case.costs.full
+
+
 def composed(labels: Tensor, stages: Tensor) -> Tensor:
     """Each block's answer from the exit after its stages; labels (exits, X, Y, Z), stages (I, J, K)."""
     size = labels.shape[1] // stages.shape[0]
@@ -119,6 +133,12 @@ def main() -> None:
         work = np.mean([case.costs.dense[number] / case.costs.full for case in seen])
         print(
             f"| {number + 1}, everywhere | {work:.2f} | {mean_dice([c.labels[number] for c in seen]):.4f} |"
+        )
+    for number in range(1, network.config.exits):
+        cropped = [in_foreground(case, number) for case in seen]
+        work = np.mean([work for _, work in cropped])
+        print(
+            f"| {number + 1}, around the foreground | {work:.2f} | {mean_dice([m for m, _ in cropped]):.4f} |"
         )
     print("\n| budget | " + " | ".join(GATES) + " |\n|---|" + "---|" * len(GATES))
     for budget in BUDGETS:

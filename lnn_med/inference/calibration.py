@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 SMALLEST_SPREAD = 0.005  # of a volume; a network that is sure of every voxel is still no better than this
+WIDEST = 20.0  # factor; a few voxels in doubt would otherwise give litres
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,8 @@ class Calibration:
         return min(known, default=None)
 
     def interval_mm3(self, name: str, volume_mm3: float, spread_mm3: float) -> tuple[float, float] | None:
-        """Interval of a structure's volume; None where it was not calibrated or nothing was found.
+        """Interval of a structure's volume; None where it was not calibrated, nothing was found, or so little
+        is certain that the interval would span more than WIDEST times the volume either way.
 
         Args:
             name: of the structure.
@@ -78,6 +80,8 @@ class Calibration:
         if found is None or found.quantile is None or volume_mm3 <= 0:
             return None
         factor = math.exp(found.quantile * relative_spread(volume_mm3, spread_mm3))
+        if factor > WIDEST:
+            return None
         return volume_mm3 / factor, volume_mm3 * factor
 
 

@@ -50,7 +50,7 @@ def calibrate(
         (intercept, slope), crossed = fit_sum(raw[:, None], truth[rows])
         offsets[rows, code_of(model.known)] = intercept + slope * raw
         risks[model.known] = crossed
-        found = reliability(crossed, truth[rows], ages[rows], [names[n] for n in rows])
+        found = reliability(crossed, raw, truth[rows], ages[rows], [names[n] for n in rows])
         corrected.append(replace(model.recalibrated(intercept, slope), reliability=found))
     networks, sure = [], None
     for column, hide in enumerate((True, False)):
@@ -62,7 +62,12 @@ def calibrate(
         weights, crossed = fit_sum(np.column_stack([offset, evidence[:, -1]]), truth)
         constant, of_risk, of_places = weights
         networks.append(
-            NetworkCalibration(constant, of_risk, of_places, reliability(crossed, truth, ages, names))
+            NetworkCalibration(
+                constant,
+                of_risk,
+                of_places,
+                reliability(crossed, offset + evidence[:, -1], truth, ages, names),
+            )
         )
         if hide:
             sure = sure_logit(constant + of_risk * offset[:, None] + of_places * evidence)

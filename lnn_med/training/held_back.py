@@ -15,7 +15,7 @@ from lnn_med.evaluation.calibration import brier_decomposition, calibration_erro
 from lnn_med.evaluation.calibration_counts import calibration_counts
 from lnn_med.evaluation.classification import auc
 from lnn_med.evaluation.recalibration import recalibration
-from lnn_med.evaluation.resampling import clustered_interval
+from lnn_med.evaluation.resampling import RESAMPLES, clustered_interval
 from lnn_med.inference.risk_model import DEMENTIA, NO_DEMENTIA, Reliability
 
 OLD_YEARS = 60.0  # nobody younger in OASIS-1 has dementia
@@ -36,11 +36,14 @@ class HeldBack(NamedTuple):
     male: Values
 
 
-def reliability(probabilities: Values, truth: Values, ages: Values, persons: list[str]) -> Reliability:
+def reliability(
+    probabilities: Values, scores: Values, truth: Values, ages: Values, persons: list[str]
+) -> Reliability:
     """What `Reliability` holds, with bootstrap intervals over persons.
 
     Args:
-        probabilities: of dementia, (N,), each from models that had not seen the person.
+        probabilities: of dementia, (N,), each from models that had not seen the person, cross-fitted.
+        scores: what ranks people, (N,), of the same models before any correction, which could only add noise.
         truth: (N,) 1 or 0.
         ages: years (N,).
         persons: of each row.
@@ -51,8 +54,9 @@ def reliability(probabilities: Values, truth: Values, ages: Values, persons: lis
 
     def area(rows: NDArray[np.intp]) -> tuple[float, float, float]:
         found = clustered_interval(
-            lambda drawn: auc(probabilities[rows[drawn]], truth[rows[drawn]]).estimate or 0.5,
+            lambda drawn: auc(scores[rows[drawn]], truth[rows[drawn]]).estimate or 0.5,
             [persons[n] for n in rows],
+            resamples=RESAMPLES,
         )
         return found.estimate or 0.0, found.low or 0.0, found.high or 1.0
 
@@ -74,7 +78,7 @@ def reliability(probabilities: Values, truth: Values, ages: Values, persons: lis
 
 
 def fit_sum(logits: Values, truth: Values) -> tuple[tuple[float, ...], Values]:
-    """Weights (1 + K,) of a constant and of logits about people held back, and cross-fitted probabilities (N,).
+    """Weights (1 + K,) of a constant and of logits about people held back; cross-fitted probabilities (N,).
 
     Args:
         logits: (N, K).

@@ -58,11 +58,15 @@ def test_intervals_cover_new_cases_as_often_as_they_say() -> None:
 
 @pytest.mark.parametrize(
     ("name", "volume", "why"),
-    [("Y", 100.0, "not calibrated"), ("Few", 100.0, "too few cases"), ("X", 0.0, "nothing found")],
+    [
+        *[("Y", 100.0, "not calibrated"), ("Few", 100.0, "too few cases"), ("X", 0.0, "nothing found")],
+        ("X", 6.6, "so little is certain that it would reach from a twentieth to twenty times the volume"),
+    ],
 )
 def test_there_is_no_interval_where_none_can_be_given(name: str, volume: float, why: str) -> None:
     volumes = {"X": VolumeCalibration(2.0, 28), "Few": VolumeCalibration(None, 3)}
     assert Calibration(volumes=volumes).interval_mm3(name, volume, 10.0) is None, why
+    assert Calibration(volumes=volumes).interval_mm3("X", 6.8, 10.0) is not None  # exp(2 x 10 / 6.8) = 18.9
 
 
 def test_an_interval_never_shrinks_to_nothing() -> None:

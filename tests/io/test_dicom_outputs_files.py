@@ -384,7 +384,8 @@ def test_every_label_of_the_shipped_bundles_has_a_code(bundle):
 
 def test_public_codes_have_the_words_of_their_scheme(shipped_bundles):
     """Against the tables that pydicom makes from the standard: a wrong digit would name another organ."""
-    names = [label.name for bundle in list_bundles() for label in load_bundle(bundle).info.labels]
+    bundles = [load_bundle(name) for name in list_bundles() if not is_classifier(name)]
+    names = [label.name for bundle in bundles for label in bundle.info.labels]
     codes = {code for name in names for code in codes_of(anatomy(name))}
     assert len(codes) > 25
     for code in codes:

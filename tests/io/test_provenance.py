@@ -11,8 +11,8 @@ import pydicom
 import pytest
 
 from lnn_med.errors import Code, InputError
-from lnn_med.inference.bundle import load_bundle
 from lnn_med.inference.bundle_files import list_bundles
+from lnn_med.inference.classifier_bundle import load_any
 from lnn_med.io import provenance
 from lnn_med.io.provenance import (
     PROVENANCE,
@@ -106,7 +106,7 @@ def test_geometry_hash_is_that_of_the_grid():
 
 
 def test_weights_of_the_shipped_bundles_are_known():
-    assert shipped_weights() == {load_bundle(name).weights_sha256 for name in list_bundles()}
+    assert shipped_weights() == {load_any(name).weights_sha256 for name in list_bundles()}
 
 
 def test_unknown_weights_are_refused_unless_allowed():

@@ -14,6 +14,7 @@ from lnn_med.errors import Code, InputError
 from lnn_med.inference.bundle import Bundle, load_bundle, save_calibration
 from lnn_med.inference.bundle_files import list_bundles
 from lnn_med.inference.calibration import Calibration
+from lnn_med.inference.classifier_bundle import load_any
 from lnn_med.inference.runtime import RuntimeConfig
 from lnn_med.prediction import ModelUsed
 from lnn_med.scoring.locked import LockedPredictor, execution_of
@@ -35,6 +36,10 @@ class Networks:
         device = SimpleNamespace(type="cpu")
         return {NAME: SimpleNamespace(bundle=self.bundle, device=device, config=RuntimeConfig(budget=0.5))}
 
+    @property
+    def bundles(self) -> list[Bundle]:
+        return [self.bundle]
+
     def __call__(self, volume: Volume, clinical: object = None):
         made = prediction_of(volume, self.bundle.weights_sha256)
         return made.__class__(
@@ -55,7 +60,7 @@ def scan() -> Volume:
 
 @pytest.mark.parametrize("name", list_bundles())
 def test_each_shipped_bundle_needs_no_leave(name: str) -> None:
-    bundle = load_bundle(name)
+    bundle = load_any(name)
     measure = LockedPredictor(Networks(bundle))  # type: ignore[arg-type]
     assert [used.version for used in measure(scan()).models] == ["1.0"]
     assert BundledModels((name,)).describe()["bundles"][0]["name"] == name
