@@ -44,7 +44,7 @@ logger = logging.getLogger(__name__)
 SHOWN_MM = 6.0  # around any label; the skin of face and forehead lies 10 mm or more beyond the brain
 BORDER_MM = 10.0  # around the structure in the picture
 SCALE = 0.6  # of the panels
-COLOURS = 128  # with it, five pictures take about 0.2 MB on each page; greys of a thumbnail need no more
+GREY_STEP = 4  # 64 greys are smooth to the eye, and halve the pictures
 OUTLINES = (("reference", STYLES[2][0], False), ("prediction", STYLES[0][0], True))
 
 
@@ -95,8 +95,7 @@ def _picture(case: ComparedCase, table: LabelTable) -> bytes:
     _legend(picture)
     width, height = picture.size
     small = picture.resize((round(width * SCALE), round(height * SCALE)), Image.Resampling.LANCZOS)
-    # Octrees keep the two colours of the outlines; median cuts lose them among the greys.
-    return png_bytes(small.quantize(COLOURS, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE))
+    return png_bytes(small.quantize(palette=_palette(), dither=Image.Dither.NONE))
 
 
 def _image(case: ComparedCase, truth: Volume) -> Volume | None:
@@ -127,6 +126,20 @@ def _outlined(grey: Image.Image, samples: Sequence[NDArray[np.float32]]) -> Imag
         pixels[border] = (0, 0, 0)
         pixels[border & dashes() if dashed else border] = colour
     return Image.fromarray(pixels)
+
+
+def _palette() -> Image.Image:
+    """Greys, and the colours of the outlines fading into greys: palettes made from the picture lose them."""
+    greys = [(grey, grey, grey) for grey in (*range(0, 255, GREY_STEP), 255)]
+    fades = [
+        tuple(round(share * own + (1 - share) * grey) for own in colour)
+        for _, colour, _ in OUTLINES
+        for share in (0.25, 0.5, 0.75, 1.0)
+        for grey in (0, 64, 128, 192, 255)
+    ]
+    palette = Image.new("P", (1, 1))
+    palette.putpalette([value for colour in (*greys, *fades) for value in colour])
+    return palette
 
 
 def _legend(picture: Image.Image) -> None:

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 MAX_PANELS = 6  # Bland-Altman plots; of many structures the largest are shown
 
 
+TALLEST_IN = 8.2  # a page of the PDF, less its caption
+MAX_POINTS = 12  # structures; of more, points would only blacken the boxes
+
+
 def dsc(record: Record) -> Figure | None:
     """Box and points of the DSC of each structure."""
     if record["segmentation"] is None:
@@ -25,7 +29,7 @@ def dsc(record: Record) -> Figure | None:
     for name in names:
         cases = [case["structures"].get(name) for case in record["cases"]]
         columns.append([one["dsc"] for one in cases if one is not None])
-    figure, ((axes,),) = axes_of(0.26 * len(names) + 0.8)
+    figure, ((axes,),) = axes_of(min(0.26 * len(names) + 0.8, TALLEST_IN))
     places = [-place for place in range(len(names))]
     axes.boxplot(
         columns,
@@ -38,10 +42,11 @@ def dsc(record: Record) -> Figure | None:
         whiskerprops={"color": MIDDLE},
         capprops={"color": MIDDLE},
     )
-    for place, values in zip(places, columns, strict=True):
+    for place, values in zip(places, columns, strict=True) if len(names) <= MAX_POINTS else ():
         axes.plot(values, _spread(place, len(values)), ".", color=DARK, markersize=2.5, alpha=0.6)
     axes.set(xlim=(-0.02, 1.02), xlabel="DSC (missing predictions at 0)", yticks=places)
-    axes.set_yticklabels([name.replace("_", " ") for name in names])
+    axes.set_ylim(places[-1] - 0.7, 0.7)
+    axes.set_yticklabels([name.replace("_", " ") for name in names], fontsize=8 if len(names) < 30 else 6.5)
     return figure
 
 

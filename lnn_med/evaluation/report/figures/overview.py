@@ -85,7 +85,7 @@ def subgroups(record: Record) -> Figure | None:
         bar(axes, -place, one["estimate"], filled=not one["too_few"])
     axes.set(
         yticks=[-place for place in range(len(rows))],
-        xlabel=f"{found['metric']} (open square: too few patients)",
+        xlabel=f"{METRIC_NAMES[found['metric']]} (open square: too few patients)",
     )
     axes.set_yticklabels([f"{one['column']}: {one['group']} (n = {one['n_patients']})" for one in rows])
     axes.grid(axis="x", color=LIGHT, linewidth=0.5)

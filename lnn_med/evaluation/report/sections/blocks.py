@@ -5,11 +5,13 @@ A block is a plain mapping with a `kind`: text, missing, facts, table, figure, p
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 Block = dict[str, Any]
+_NUMBER = re.compile(r"[+\-−<]?[\d.,]+( |%|,|$)|–")  # a hash may begin with digits, too
 DASH = "–"
 
 
@@ -51,7 +53,7 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], not
     """A table; a column is aligned right when its cells begin like numbers."""
     cells = [[DASH if value is None else str(value) for value in row] for row in rows]
     right = [
-        index > 0 and bool(cells) and all(row[index][:1] in "0123456789+-−<–" for row in cells)
+        index > 0 and bool(cells) and all(_NUMBER.match(row[index]) or not row[index] for row in cells)
         for index in range(len(columns))
     ]
     return {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from lnn_med.evaluation.report.figures.maps import MAX_POINTS
 from lnn_med.evaluation.report.sections.blocks import (
     Block,
     Section,
@@ -45,13 +46,17 @@ def segmentation(record: Record) -> Section:
         "all": "Missing predictions count with the worst value",
         "without_missing": "Without missing predictions",
     }
-    for key in ("all", "without_missing") if worst_first else ("without_missing", "all"):
-        blocks.append(_metric_table(titles[key], found, key))
+    if found["n_missing"]:
+        order = ("all", "without_missing") if worst_first else ("without_missing", "all")
+        blocks += [_metric_table(titles[key], found, key) for key in order]
+    else:
+        blocks.append(_metric_table("No prediction is missing", found, "all"))
     blocks.append(
         figure(
             "dsc",
             "DSC of each structure",
-            "Box of the quartiles, whiskers to the extremes, one point a case.",
+            "Box of the quartiles, whiskers to the extremes; one point a case for up to "
+            f"{MAX_POINTS} structures.",
         )
     )
     blocks += [missing(words) for words in absent_remarks(found)]
