@@ -1,9 +1,11 @@
 """An nnU-Net model folder with untrained weights, for timing: runs in an environment that has nnunetv2.
 
     nnunet_model.py OUT --spacing 1.0 --shape 197 233 189 --classes 51
+    nnunet_model.py OUT --spacing 1.0 --shape 35 50 35 --classes 3 --patch 40 56 40 --stages 4
 
-The network is what nnU-Net's planner gives for a head of that size and 8 GB: PlainConvUNet, six stages,
-31 million parameters, patches of 128³. What the weights are does not change the time.
+The first is what nnU-Net's planner gives for a head of that size and 8 GB: PlainConvUNet, six stages,
+31 million parameters, patches of 128³; the second its plan for the hippocampus. What the weights are does not
+change the time.
 """
 
 from __future__ import annotations
@@ -17,12 +19,11 @@ PATCH = [128, 128, 128]
 FEATURES = [32, 64, 128, 256, 320, 320]
 
 
-def plans(spacing: float, shape: list[int]) -> dict[str, Any]:
+def plans(spacing: float, shape: list[int], patch: list[int], stages: int) -> dict[str, Any]:
     """Plans as nnU-Net's ExperimentPlanner writes them (nnunetv2 2.x)."""
-    stages = len(FEATURES)
     network = {
         "n_stages": stages,
-        "features_per_stage": FEATURES,
+        "features_per_stage": FEATURES[:stages],
         "conv_op": "torch.nn.modules.conv.Conv3d",
         "kernel_sizes": [[3, 3, 3]] * stages,
         "strides": [[1, 1, 1]] + [[2, 2, 2]] * (stages - 1),
@@ -41,7 +42,7 @@ def plans(spacing: float, shape: list[int]) -> dict[str, Any]:
         "data_identifier": "nnUNetPlans_3d_fullres",
         "preprocessor_name": "DefaultPreprocessor",
         "batch_size": 2,
-        "patch_size": PATCH,
+        "patch_size": patch,
         "median_image_size_in_voxels": shape,
         "spacing": [spacing] * 3,
         "normalization_schemes": ["ZScoreNormalization"],
@@ -85,12 +86,14 @@ def main() -> None:
     parser.add_argument("--spacing", type=float, default=1.0, help="mm")
     parser.add_argument("--shape", type=int, nargs=3, required=True)
     parser.add_argument("--classes", type=int, default=51, help="with background")
+    parser.add_argument("--patch", type=int, nargs=3, default=PATCH)
+    parser.add_argument("--stages", type=int, default=len(FEATURES))
     chosen = parser.parse_args()
 
     import torch
     from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 
-    found = plans(chosen.spacing, chosen.shape)
+    found = plans(chosen.spacing, chosen.shape, chosen.patch, chosen.stages)
     labels = {"background": 0} | {f"structure_{n}": n for n in range(1, chosen.classes)}
     dataset = {"channel_names": {"0": "T1"}, "labels": labels, "numTraining": 1, "file_ending": ".nii.gz"}
     fold = chosen.out / "fold_0"

@@ -1,12 +1,16 @@
 """A night in small: real scans in two formats, one in ten broken, scored by one command; scans an hour.
 
-    scoring.py DATA --scans 200          DATA: a folder with hippocampus/ and ixi_brain/
+    scoring.py DATA --scans 200                   DATA: a folder with hippocampus/ and ixi_brain/
+    scoring.py DATA --scans 200 --nnunet VENV     VENV: an environment with nnunetv2
 
 The folder of scans is made anew: crops and heads as they are and as DICOM series, in folders of sites, and
 broken ones of ten kinds. `lnn-med score` runs with each number of workers, into a run of its own; every good
 scan must be scored and every broken one listed with its code, or the benchmark ends with exit code 1.
 Beside it, `lnn-med predict` as one process for each scan, on a few scans of each kind; what all of them would
-take follows from how many there are. All in one go, on one machine: compare ratios, not machines.
+take follows from how many there are. nnU-Net's own predictor (step 0.5, no mirroring) does a folder of a few
+heads and one of a few crops at a time, with networks as its planner makes them (nnunet_model.py), which give
+labels alone: no quality control, no volumes, no DICOM. All in one go, on one machine: compare ratios, not
+machines.
 """
 
 from __future__ import annotations
@@ -35,6 +39,18 @@ PROGRAM = "from lnn_med.cli import main; main()"
 BROKEN_SHARE, HEAD_SHARE, DICOM_SHARE = 0.1, 0.08, 0.2  # of all; of the good ones
 DIM, DATATYPE, SFORM_CODE, SROW_Y, DATA = 40, 70, 254, 296, 352  # places in a NIfTI-1 file (nifti1.h)
 NAN = float("nan")
+
+# Scans of each kind for nnU-Net, and its network.
+NNUNET = {
+    "head": (3, ["--spacing", "2", "--shape", "120", "120", "90"]),
+    "crop": (
+        30,
+        [
+            *("--spacing", "1", "--shape", "35", "50", "35", "--classes", "3"),
+            *("--patch", "40", "56", "40", "--stages", "4"),
+        ],
+    ),
+}
 
 Damage = Callable[[bytes], bytes]
 
@@ -169,6 +185,28 @@ def predict(folder: Folder, out: Path, of_each: int) -> float:
     return total
 
 
+def nnunet(folder: Folder, place: Path, environment: Path) -> float:
+    """Seconds that `nnUNetv2_predict_from_modelfolder` would take for all good scans, from a few of each."""
+    total = 0.0
+    for kind, (some, options) in NNUNET.items():
+        paths = [path for name, found in folder.good.items() if name == f"{kind} NIfTI" for path in found][
+            :some
+        ]
+        count = sum(len(found) for name, found in folder.good.items() if name.startswith(kind))
+        model, images, out = (place / kind / part for part in ("model", "images", "out"))
+        images.mkdir(parents=True)
+        for number, path in enumerate(paths):
+            (images / f"scan{number}_0000.nii.gz").symlink_to(path.resolve())
+        maker = Path(__file__).with_name("nnunet_model.py")
+        subprocess.run([environment / "bin/python", maker, model, *options], check=True, capture_output=True)
+        program = environment / "bin/nnUNetv2_predict_from_modelfolder"
+        how = ["-f", "0", "-step_size", "0.5", "--disable_tta", "-device", "cpu", "-npp", "1", "-nps", "1"]
+        began = time.perf_counter()
+        subprocess.run([program, "-i", images, "-o", out, "-m", model, *how], check=True, capture_output=True)
+        total += count * (time.perf_counter() - began) / len(paths)
+    return total
+
+
 def main() -> None:
     """Print a table, or JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -176,6 +214,7 @@ def main() -> None:
     parser.add_argument("--scans", type=int, default=200)
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--predict", type=int, default=3, help="scans of each kind for `lnn-med predict`")
+    parser.add_argument("--nnunet", type=Path, metavar="VENV", help="environment with nnunetv2")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
@@ -187,6 +226,8 @@ def main() -> None:
             print(f"{workers} workers: {rows[f'score, {workers} workers']:.0f} s", file=sys.stderr)
         if options.predict:
             rows["predict, a process for each scan"] = predict(folder, place / "predicted", options.predict)
+        if options.nnunet:
+            rows["nnU-Net's predictor, a folder of each"] = nnunet(folder, place / "nnunet", options.nnunet)
     hourly = {name: 3600 * folder.count / seconds for name, seconds in rows.items()}
     kinds = {kind: len(paths) for kind, paths in folder.good.items()}
     if options.json:
@@ -198,7 +239,7 @@ def main() -> None:
     told = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
     print(f"{told}; {len(folder.codes)} broken, each listed with its code")
     for name, seconds in rows.items():
-        print(f"{name:34s} {seconds:8.0f} s {hourly[name]:8.0f} good scans/h")
+        print(f"{name:38s} {seconds:8.0f} s {hourly[name]:8.0f} good scans/h")
 
 
 if __name__ == "__main__":

@@ -41,12 +41,14 @@ WORDS = (
 
 class BrainFeatures(NamedTuple):
     """A head as a classifier sees it: `places` (F, *GRID) and which of them lie `inside` the brain (*GRID),
-    `volumes` (S,) as logarithms of mm³ in MNI space, and the way there."""
+    `volumes` (S,) as logarithms of mm³ in MNI space, the way there, and the `labels` (X, Y, Z) uint8 of what
+    the network saw."""
 
     places: Tensor
     inside: Tensor
     volumes: Tensor
     space: StandardSpace
+    labels: NDArray[np.uint8]
 
 
 def tissue_of(name: str) -> str:
@@ -92,6 +94,7 @@ def brain_features(
         share > BRAIN_SHARE,
         (soft * space.growth).clamp(min=1.0).log(),
         space,
+        hard,
     )
 
 

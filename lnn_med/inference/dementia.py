@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -32,7 +33,7 @@ from lnn_med.transforms.standard_space import StandardSpace
 from lnn_med.volume import Affine, Volume
 
 AGE = RECORD.index("age")
-SHOWN = 5  # structures that are named as evidence
+SHOWN, TRIED = 5, 10  # structures that are named as evidence, and that are hidden to find them
 RISK, NETWORK = "dementia", "dementia_network"  # targets
 
 
@@ -94,18 +95,21 @@ class DementiaReader:
         known = known_values(record)
         model = next(each for each in self.bundle.calibration.risk_models if each.known == known)
         risk = {
-            **self._entry(RISK, model.probability(terms), model.reliability),
+            **self._entry(RISK, model.probability(terms), model.reliability, known),
             "model": "logistic regression on volumes and record",
             "known": list(known),
             "drivers": model.drivers(terms),
         }
-        answers = self._answers(seen, record, model.logit(terms))
+        offset = model.logit(terms)
+        answers = self._answers(seen, record, offset)
         calibration = self._calibration(record)
-        exit_number, logit = self._leave(answers, calibration, model.logit(terms))
+        exit_number, logit = self._leave(answers, calibration, offset)
         leaving = answers[exit_number - 1]
-        changes = self._occluded(seen, brain, record, model.logit(terms), exit_number, calibration)
+        changes = self._occluded(seen, brain, record, offset, exit_number, calibration)
+        counted_with = RECORD if "mmse" in record else RECORD[:-1]  # the sets it was tried with
+        probability = 1 / (1 + math.exp(-logit))
         network = {
-            **self._entry(NETWORK, float(torch.sigmoid(torch.tensor(logit))), calibration.reliability),
+            **self._entry(NETWORK, probability, calibration.reliability, counted_with),
             "model": "network on image, volumes and record",
             "known": list(known),
             "exit": exit_number,
@@ -187,22 +191,29 @@ class DementiaReader:
         exit_number: int,
         calibration: NetworkCalibration,
     ) -> dict[str, float]:
-        """How much the calibrated logit falls when a structure looks as usual; the largest SHOWN, by name."""
-        shares, names = structure_shares(brain, self.engine.bundle.label_names, seen.space)
+        """How much the calibrated logit falls when a structure looks as usual; the largest SHOWN, by name.
+
+        Only the TRIED structures in whose places most evidence lies are tried.
+        """
+        affine = _seen(brain).placement.affine
+        shares, names = structure_shares(seen.labels, affine, self.engine.bundle.label_names, seen.space)
+        evidence = self._answers(seen, record, offset)[exit_number - 1].evidence[:, 0]
+        inside = torch.from_numpy(shares) * evidence
+        tried = inside.flatten(1).sum(dim=1).abs().argsort(descending=True)[:TRIED]
         usual = torch.stack([network.feature_centre for network in self.networks]).mean(dim=0)
-        weight = torch.from_numpy(shares)[:, None]  # (structures, 1, X, Y, Z)
+        weight = torch.from_numpy(shares)[tried][:, None]  # (tried, 1, X, Y, Z)
         hidden = seen.places.float() * (1 - weight) + usual * weight
-        full = calibrated(
-            calibration, offset, self._answers(seen, record, offset)[exit_number - 1].evidence[:, 0]
-        )
-        without = calibrated(
-            calibration, offset, self._answers(seen, record, offset, hidden)[exit_number - 1].evidence[:, 0]
-        )
-        falls = (full - without).tolist()
-        ranked = sorted(zip(names, falls, strict=True), key=lambda item: -abs(item[1]))
+        without = self._answers(seen, record, offset, hidden)[exit_number - 1].evidence[:, 0]
+        falls = (
+            calibrated(calibration, offset, evidence) - calibrated(calibration, offset, without)
+        ).tolist()
+        named = [names[at] for at in tried.tolist()]
+        ranked = sorted(zip(named, falls, strict=True), key=lambda item: -abs(item[1]))
         return dict(ranked[:SHOWN])
 
-    def _entry(self, target: str, probability: float, found: Reliability) -> dict[str, object]:
+    def _entry(
+        self, target: str, probability: float, found: Reliability, counted_with: tuple[str, ...]
+    ) -> dict[str, object]:
         coverage = self.bundle.calibration.coverage
         return {
             "target": target,
@@ -211,6 +222,7 @@ class DementiaReader:
             "coverage": coverage,
             "bundle": self.bundle.info.name,
             "reliability": {
+                "known": list(counted_with),
                 "people": found.people,
                 "with_dementia": found.positives,
                 "auc": list(found.auc),
@@ -281,13 +293,18 @@ def place_of(space: StandardSpace) -> Affine:
 
 
 def structure_shares(
-    brain: Segmented, names: Mapping[int, str], space: StandardSpace
+    labels: NDArray[np.uint8], affine: Affine, names: Mapping[int, str], space: StandardSpace
 ) -> tuple[NDArray[np.float32], list[str]]:
-    """Share of each place's labelled voxels that a structure (both sides together) has, (n, *GRID)."""
-    seen = _seen(brain)
-    labels = brain.run.probabilities.argmax(dim=-1).to(torch.uint8).numpy()
+    """Share of each place's labelled voxels that a structure (both sides together) has, (n, *GRID).
+
+    Args:
+        labels: (X, Y, Z) of model space.
+        affine: index to RAS mm.
+        names: of the labels.
+        space: the way to the template.
+    """
     index = np.argwhere(labels > 0)
-    to_place = place_of(space) @ seen.placement.affine
+    to_place = place_of(space) @ affine
     place = np.rint(index @ to_place[:3, :3].T + to_place[:3, 3]).astype(int)
     inside = ((place >= 0) & (place < np.array(GRID))).all(axis=1)
     flat = np.ravel_multi_index(tuple(place[inside].T), GRID)

@@ -137,6 +137,10 @@ def test_the_risk_is_that_of_the_model_for_what_is_known(
     assert risk["known"] == [name for name in RECORD if name in clinical]
     assert (risk["target"], network["target"]) == ("dementia", "dementia_network")
     assert risk["abstained"] is None
+    assert risk["reliability"]["known"] == risk["known"]  # type: ignore[index]
+    counted = list(RECORD if "mmse" in clinical else RECORD[:3])
+    assert network["reliability"]["known"] == counted  # type: ignore[index]
+    assert len(network["evidence"]) == 5  # type: ignore[arg-type]
     assert set(risk["prediction_set"]) <= {"dementia", "no dementia"}  # type: ignore[call-overload]
 
 
@@ -218,7 +222,9 @@ def test_evidence_lies_where_its_place_is_and_left_stays_left() -> None:
 
 def test_shares_of_structures_add_up_where_something_is_labelled() -> None:
     _, segmented = brain()
-    shares, names = structure_shares(segmented, engine().bundle.label_names, StandardSpace(np.eye(4), 0.0))
+    shares, names = structure_shares(
+        segmented.labels, MNI, engine().bundle.label_names, StandardSpace(np.eye(4), 0.0)
+    )
     assert names == sorted({f"Part{n}" for n in range(12)})
     total = shares.sum(axis=0)
     assert set(np.unique(total.round(5))) == {0.0, 1.0}

@@ -43,7 +43,11 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> list[float]:
         seen.append(value)
         space = StandardSpace(np.eye(4), value / 10)
         return BrainFeatures(
-            torch.full((2, *GRID), value), torch.ones(GRID, dtype=torch.bool), torch.full((3,), value), space
+            torch.full((2, *GRID), value),
+            torch.ones(GRID, dtype=torch.bool),
+            torch.full((3,), value),
+            space,
+            np.zeros((2, 2, 2), np.uint8),
         )
 
     monkeypatch.setattr(people, "see", see)
