@@ -24,12 +24,15 @@ from lnn_med.inference.depth_scale import DepthScale
 from lnn_med.io.landmarks import point_of_maximum, points_of_labels
 from lnn_med.io.result_files import LABELS, RESULT
 from lnn_med.io.tabular import write_json
-from lnn_med.prediction import DEPTH, HIPPOCAMPUS, SEGMENTATION, UNCERTAINTY
+from lnn_med.prediction import DEPTH, EVIDENCE, HIPPOCAMPUS, SEGMENTATION, UNCERTAINTY
 from lnn_med.volume import ImageArray, Volume
 
 META, SCAN = "meta.json", "scan.bin"
 LEVELS = 65_535  # of a 16-bit number
 WINDOW_PERCENTILES = (1.0, 99.7)
+# Log-odds of a place, either sign, at the ends of the scale: the same for every case (three heads tried: 0.0022 at most).
+EVIDENT = 0.0025
+NO_EVIDENCE, EVIDENCE_STEPS = 128, 127  # code of 0, and steps to each side of it
 # Entropy in nats at which two labels are equally likely; a fixed end of the scale for every case.
 UNCERTAIN = float(np.log(2))
 LAYERS = {  # file -> name in the address, kind
@@ -37,6 +40,7 @@ LAYERS = {  # file -> name in the address, kind
     HIPPOCAMPUS: ("hippocampus", "labels"),
     DEPTH: ("depth", "depth"),
     UNCERTAINTY: ("uncertainty", "uncertainty"),
+    EVIDENCE: ("evidence", "evidence"),
 }
 
 
@@ -91,6 +95,8 @@ def _layer(
     elif kind == "depth":
         layer |= _depth(data, ran)
         points["deepest"] = _mm(scan, point_of_maximum(data))
+    elif kind == "evidence":
+        layer |= {"maximum": EVIDENT, "zero": NO_EVIDENCE, "steps": EVIDENCE_STEPS}
     else:
         layer["maximum"] = UNCERTAIN
         points["uncertain"] = _mm(scan, point_of_maximum(data))
@@ -98,7 +104,9 @@ def _layer(
 
 
 def _codes(data: ImageArray, file: str) -> NDArray[np.uint8]:
-    """One byte a voxel: labels and blocks as they are, entropy in shares of UNCERTAIN."""
+    """One byte a voxel: labels and blocks as they are, entropy in shares of UNCERTAIN, evidence about 0."""
+    if file == EVIDENCE:
+        data = NO_EVIDENCE + np.round(np.clip(data / EVIDENT, -1, 1) * EVIDENCE_STEPS)
     if file == UNCERTAINTY:
         data = np.round(np.clip(data / UNCERTAIN, 0, 1) * 255)
     return data.astype(np.uint8)

@@ -15,7 +15,7 @@ from starlette.routing import BaseRoute, Route
 from app.change_task import PAGE_CHANGE
 from app.edits import BYTES, EDITABLE, FOLDER, keep
 from app.hub import Hub
-from app.images import META
+from app.images import LAYERS, META
 from app.readings import EDITED, READER_FILE
 from app.store import Case
 from lnn_med.errors import Code
@@ -27,7 +27,7 @@ FOLDERS = ("viewer_component", "upload_component", "render_component", "vendor")
 SCRIPTS = {folder: Path(__file__).parent / folder for folder in FOLDERS}
 KINDS = {".js": "text/javascript", ".css": "text/css"}
 UPLOAD_HEADER = "x-lnn-med"  # a form of another site cannot set it, so its uploads are refused
-IMAGES = ("scan", "segmentation", "hippocampus", "depth", "uncertainty")
+IMAGES = ("scan", *(name for name, _ in LAYERS.values()))
 PRIVATE = {
     "Cache-Control": "no-store",
     "Content-Encoding": "identity",

@@ -140,7 +140,7 @@ def _class_lines(entry: Mapping[str, Any]) -> list[str]:
         )
     lines = ["; ".join(parts)]
     if entry.get("evidence"):
-        found = (f"{structure} {change:+.2f}" for structure, change in entry["evidence"].items())
+        found = (f"{structure} {change:+.3f}" for structure, change in entry["evidence"].items())
         lines.append(f"  evidence, log-odds: {', '.join(found)}")
     return lines
 

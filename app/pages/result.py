@@ -15,6 +15,7 @@ from app.parts.change import change_tables
 from app.parts.change_page import change_page
 from app.parts.downloads import downloads
 from app.parts.reliability import calibration_panel
+from app.parts.risk import risk_panel, risk_reasons
 from app.parts.session import current_case, look_at, owner, person
 from app.readings import is_edited
 from app.render_component import render
@@ -107,9 +108,16 @@ def _numbers(case: Case, record: dict[str, Any], earlier: Case | None) -> None:
         volumes.first_table(record)
         + volumes.measures_table(record)
         + volumes.reference_plot(record)
-        + volumes.other_facts(record, earlier is not None)
+        + volumes.other_facts(record)
+        + risk_panel(record)
     )
-    if earlier is not None:
+    reasons = risk_reasons(record)
+    if reasons:
+        with st.expander("What moved the number, and where", icon=":material/list:"):
+            html.show(reasons)
+    if earlier is None:
+        html.show(volumes.no_change())
+    else:
         before = json.loads((earlier.out / RESULT).read_bytes())
         shown, others = change_tables(record, before, is_edited(case) or is_edited(earlier))
         html.show(shown)
@@ -151,9 +159,11 @@ def _below(
 
 
 def _calibration(record: dict[str, Any], meta: dict[str, Any]) -> None:
-    """One panel for each network; the maps hold the confidence of the one that covers the scan."""
+    """One panel for each network that labels; the maps hold the confidence of the one that sees all."""
+    judges = {entry.get("bundle") for entry in record["classification"]}
+    models = [model for model in record["model"] if model["bundle"] not in judges]
     depth: dict[str, Any] = next((layer for layer in meta["layers"] if layer["kind"] == "depth"), {})
-    for at, (place, model) in enumerate(zip(st.columns(2, gap="large"), record["model"], strict=False)):
+    for at, (place, model) in enumerate(zip(st.columns(2, gap="large"), models, strict=False)):
         case, last = (meta["confidence"], depth.get("last_exit")) if at == 0 else ({}, None)
         with place:
             html.show(calibration_panel(model, calibration_of(model), case, last))

@@ -15,6 +15,7 @@ WORDS = {
     "hippocampus.nii.gz": "hippocampus, fine (NIfTI)",
     "depth.nii.gz": "gate depth (NIfTI)",
     "uncertainty.nii.gz": "uncertainty (NIfTI)",
+    "evidence.nii.gz": "evidence of the network (NIfTI)",
     "labels.json": "label names (JSON)",
     "volumes.csv": "volumes (CSV)",
     "result.json": "whole result (JSON)",

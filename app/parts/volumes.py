@@ -100,15 +100,16 @@ def measures_table(record: Mapping[str, Any]) -> str:
     return _facts_table(rows) if rows else ""
 
 
-def other_facts(record: Mapping[str, Any], earlier: bool = False) -> str:
-    """Percentiles of sums, adjusted volumes, probabilities, change: what there is, and what there is not."""
+def other_facts(record: Mapping[str, Any]) -> str:
+    """Percentiles of sums and adjusted volumes: what there is, and what there is not."""
     rows = reference_rows(record)
-    for entry in record["classification"]:
-        rows.append(_classified(entry))
-    if not earlier:
-        rows.append(("Change since an earlier scan", NO_VALUE, "no earlier scan was given"))
     note = '<p class="quiet">Asymmetry: 100 · (L − R) / ((L + R) / 2).</p>' if asymmetries(record) else ""
     return _facts_table(rows) + note
+
+
+def no_change() -> str:
+    """What stands in the place of the change where there is one scan."""
+    return _facts_table([("Change since an earlier scan", NO_VALUE, "no earlier scan was given")])
 
 
 def _facts_table(rows: Sequence[Sequence[str]]) -> str:
@@ -142,18 +143,6 @@ def in_few_words(record: Mapping[str, Any]) -> dict[str, str]:
 
 def _is_fine(record: Mapping[str, Any], entry: Mapping[str, Any]) -> bool:
     return len(record["model"]) > 1 and entry["bundle"] != record["model"][0]["bundle"]
-
-
-def _classified(entry: Mapping[str, Any]) -> tuple[str, str, str]:
-    chosen = ", ".join(map(str, entry.get("prediction_set") or ())) or "none"
-    coverage = entry.get("coverage")
-    note = f"prediction set: {chosen}" + (f" (coverage {100 * coverage:.0f} %)" if coverage else "")
-    probability = entry.get("probability")
-    return (
-        f"Probability of {entry['target']}",
-        NO_VALUE if probability is None else f"{probability:.2f}",
-        note,
-    )
 
 
 def _cell(cell: Cell | None, part: bool, kind: str = "big") -> str:

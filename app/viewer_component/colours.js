@@ -4,6 +4,8 @@
 const CIVIDIS = ["#00224e", "#123570", "#3b496c", "#575d6d", "#707173", "#8a8678", "#a59c74", "#c3b369", "#fee838"]
 // Inferno's bright part: uncertainty stands out from grey anatomy.
 const HEAT = ["#1b0c41", "#4a0c6b", "#781c6d", "#a52c60", "#cf4446", "#ed6925", "#fb9b06", "#f7d13d", "#fcffa4"]
+// Blue and orange, which colour blindness keeps apart and dark scans do not swallow; the middle is left to the scan.
+const APART = ["#1f6fff", "#7fb2ff", "#f2f2f2", "#ffb36b", "#ff7a00"]
 
 export function rgb(hex) {
   return [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16))
@@ -25,6 +27,11 @@ export function table(layer) {
     for (let v = 1; v < 256; v += 1) put(v, ramp(CIVIDIS, v / layer.maximum), 255)
   if (layer.kind === "uncertainty")
     for (let v = 1; v < 256; v += 1) put(v, ramp(HEAT, v / 255), Math.min(255, 40 + v * 2))
+  if (layer.kind === "evidence")
+    for (let v = 0; v < 256; v += 1) {
+      const share = Math.min(Math.max((v - layer.zero) / layer.steps, -1), 1)
+      if (v !== layer.zero) put(v, ramp(APART, (share + 1) / 2), Math.min(255, 60 + Math.abs(share) * 390))
+    }
   return colours
 }
 

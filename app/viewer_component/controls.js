@@ -8,6 +8,7 @@ export const LAYER_WORDS = {
   hippocampus: "Hippocampus, fine",
   depth: "Gate depth",
   uncertainty: "Uncertainty",
+  evidence: "Evidence",
 }
 const WINDOWS = { Standard: [0, 1], "High contrast": [0.25, 0.75], "Low contrast": [-0.25, 1.25], Bright: [0, 0.7] }
 const CONTROLS = `
@@ -142,8 +143,17 @@ function readout(list, viewer, structures) {
       rows.push(["Gate depth", `${code} blocks: ${known ? known.words : ""}`, "depth"])
     }
     if (layer.kind === "uncertainty") rows.push(["Uncertainty", `${((code / 255) * layer.maximum).toFixed(2)} nats`, "uncertainty"])
+    if (layer.kind === "evidence") rows.push(["Evidence", `${logOdds(layer, code)} log-odds of the place`, "evidence"])
   }
   list.replaceChildren(...rows.flatMap(([name, text, id]) => [element("dt", "", name), Object.assign(element("dd", "", text), { id: `readout-${id}` })]))
+}
+
+// What a code stands for; at the ends of the scale it may be more.
+function logOdds(layer, code) {
+  const steps = code - layer.zero
+  const value = ((steps / layer.steps) * layer.maximum).toFixed(4)
+  const beyond = Math.abs(steps) === layer.steps ? (steps > 0 ? "≥ " : "≤ ") : ""
+  return beyond + (steps > 0 ? `+${value}` : value.replace("-", "−"))
 }
 
 function signed(value) {
@@ -175,12 +185,13 @@ function legend(box, viewer) {
 function legendTitle(layer) {
   if (layer.kind === "depth") return `Residual blocks executed at each voxel, 0 to ${layer.maximum}: the same scale for every case`
   if (layer.kind === "uncertainty") return `Entropy, 0 to ${layer.maximum.toFixed(2)} nats (two labels equally likely): the same scale for every case`
+  if (layer.kind === "evidence") return `The network's evidence, log-odds of each place, −${layer.maximum} (blue: against a dementia rating) to +${layer.maximum} (orange: for it): the same scale for every case. No finding`
   return LAYER_WORDS[layer.id] ?? layer.id
 }
 
 function scaleBar(layer, colours) {
   const last = layer.kind === "depth" ? layer.maximum : 255
-  const steps = Array.from({ length: 24 }, (_, at) => css(colours, Math.max(1, Math.round((at / 23) * last))))
+  const steps = Array.from({ length: 24 }, (_, at) => css(colours, Math.max(1, Math.round((at / 23) * last)))) // even: never at 0 evidence
   const bar = element("div", "scale")
   bar.style.background = `linear-gradient(to right, ${steps.join(",")})`
   return bar

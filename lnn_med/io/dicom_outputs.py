@@ -59,7 +59,7 @@ def write_outputs(shared: Making, folder: Path, png: bytes | None) -> list[str]:
 
 
 def write_maps(shared: Making, folder: Path) -> list[str]:
-    """Write depth, uncertainty and evidence as parametric maps: four bytes a voxel, so only when asked for."""
+    """Write depth, uncertainty and evidence as parametric maps: four bytes a voxel, so only if asked for."""
     from lnn_med.io.dicom_map import write_map
 
     names = [name for name in MAPS if name in shared.prediction.maps]

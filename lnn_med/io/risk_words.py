@@ -23,6 +23,7 @@ TITLES = {
     RISK: "Probability of a dementia rating (CDR > 0)",
     NETWORK: "Second opinion: network that adds the image",
 }
+EVIDENCE_DIGITS = 3  # one structure moves the network by hundredths
 KNOWN = {"age": "age", "sex": "sex", "education": "education", "mmse": "MMSE"}
 TERMS = {"age": "Age", "sex": "Sex", "education": "Education", "mmse": "MMSE"}
 SQUARED, LOG = " squared", "log "  # how terms of the risk model are named
@@ -125,9 +126,9 @@ def driver_rows(
     return rows
 
 
-def log_odds_text(value: float) -> str:
-    """With its sign, true minus, two decimals."""
-    return f"{value + 0.0:+.2f}".replace("-", "\u2212")
+def log_odds_text(value: float, digits: int = 2) -> str:
+    """With its sign, true minus."""
+    return f"{value + 0.0:+.{digits}f}".replace("-", "\u2212")
 
 
 def _rows(entry: Mapping[str, Any]) -> list[tuple[str, str, str]]:
@@ -161,7 +162,7 @@ def _evidence_rows(
 ) -> list[tuple[str, str, str]]:
     changes = (entry.get("evidence") or {}).items()
     return [
-        (in_words(name), log_odds_text(change), percentile_text(percentiles.get(name)))
+        (in_words(name), log_odds_text(change, EVIDENCE_DIGITS), percentile_text(percentiles.get(name)))
         for name, change in sorted(changes, key=lambda item: -abs(item[1]))
     ]
 

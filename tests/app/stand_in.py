@@ -12,6 +12,7 @@ from lnn_med import geometry
 from lnn_med.errors import Finding, WarningCode
 from lnn_med.prediction import (
     DEPTH,
+    EVIDENCE,
     SEGMENTATION,
     UNCERTAINTY,
     Prediction,
@@ -20,10 +21,13 @@ from lnn_med.prediction import (
     Structure,
 )
 from lnn_med.volume import Volume
+from tests.classified import abstained, answered
 from tests.predictions import make_prediction
 
 NAMES = {1: "Hippocampus_L", 2: "Hippocampus_R", 3: "BrainStem"}
 BLOCKS = (11, 13, 15)
+EVIDENCE_OF = {1: 0.001, 3: -1.0}  # log-odds at labels; the last beyond every scale
+TOO_OLD = 96.0  # years: the stand-in's classifiers abstain
 PERCENTILES = {"Hippocampus_L": 46.0, "Hippocampus_R": 9.0, "Hippocampus": 18.0}
 
 
@@ -32,7 +36,8 @@ def stand_in_prediction(
 ) -> Prediction:
     """Bright voxels to the patient's left and right of the middle, the less bright ones between.
 
-    With age and sex there are percentiles, always the same.
+    With age and sex there are percentiles, always the same, and classifiers answer, unless the age is beyond
+    TOO_OLD.
     """
     indices = np.indices(volume.shape).reshape(3, -1).T
     x = geometry.voxel_to_mm(volume.affine, indices)[:, 0].reshape(volume.shape)
@@ -54,16 +59,28 @@ def stand_in_prediction(
         edges = (0.9 * mm3, 1.1 * mm3)
         known = PERCENTILES.get(name) if reference else None
         structures.append(Structure(name, side, "brain-t1", mm3, edges, 0.9, float(BLOCKS[2]), known))
+    maps = {
+        SEGMENTATION: volume.with_data(labels),
+        DEPTH: volume.with_data(depth),
+        UNCERTAINTY: volume.with_data(entropy),
+    }
+    entries: tuple[Mapping[str, object], ...] = ()
+    if reference is not None:
+        entries = answered() if reference.age <= TOO_OLD else abstained()
+        if entries[0]["probability"] is not None:
+            evidence = np.zeros(volume.shape, np.float32)
+            for index, value in EVIDENCE_OF.items():
+                evidence[labels == index] = value
+            maps[EVIDENCE] = volume.with_data(evidence)
+    age = {"brain_age_years": 71.26 if EVIDENCE in maps else None} if entries else {}
     return replace(
         made,
         scan=volume,
         source=volume.source,
         models=made.models[:1],
-        maps={
-            SEGMENTATION: volume.with_data(labels),
-            DEPTH: volume.with_data(depth),
-            UNCERTAINTY: volume.with_data(entropy),
-        },
+        maps=maps,
+        derived={**made.derived, **age},
+        classification=entries,
         label_names={SEGMENTATION: NAMES},
         structures=tuple(structures),
         reference=reference,

@@ -18,7 +18,7 @@ from lnn_med.io import read
 from lnn_med.io.nifti import write_nifti
 from lnn_med.io.result_files import write_prediction
 from lnn_med.volume import Volume
-from tests.app.stand_in import stand_in_prediction
+from tests.app.stand_in import EVIDENCE_OF, stand_in_prediction
 from tests.phantoms import MARKER, marker_mm, phantom, reordered
 
 SCALE = DepthScale(30, (Exits("brain-t1", (11, 13, 15)), Exits("hippocampus-t1", (11, 13, 15))))
@@ -29,11 +29,11 @@ def _no_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(depth_scale, "depth_scale", lambda: SCALE)
 
 
-def written(volume: Volume, folder: Path) -> tuple[dict, NDArray[np.uint16]]:
+def written(volume: Volume, folder: Path, clinical: dict | None = None) -> tuple[dict, NDArray[np.uint16]]:
     """Description and codes of the scan, (x, y, z) with x growing to the right."""
     write_nifti(volume, folder / "scan.nii")
     scan = read(folder / "scan.nii")
-    write_prediction(stand_in_prediction(scan), folder / "out")
+    write_prediction(stand_in_prediction(scan, clinical=clinical), folder / "out")
     write_images(scan, folder / "out", folder / "view")
     meta = json.loads((folder / "view" / "meta.json").read_bytes())
     codes = np.fromfile(folder / "view" / "scan.bin", np.uint16).reshape(meta["shape"], order="F")
@@ -72,6 +72,26 @@ def test_labels_depth_and_points_lie_on_the_marker(tmp_path: Path) -> None:
     depth = next(layer for layer in meta["layers"] if layer["kind"] == "depth")
     assert depth["maximum"] == 30
     assert {one["blocks"]: one["words"] for one in depth["values"]}[15] == "brain-t1 exit 3"
+
+
+def test_evidence_is_a_layer_about_zero_on_a_scale_that_no_case_changes(tmp_path: Path) -> None:
+    clinical = {"age": 72.0, "sex": "F"}
+    meta, codes = written(reordered(phantom(), "LPS"), tmp_path, clinical)
+    (layer,) = (one for one in meta["layers"] if one["id"] == "evidence")
+    assert (layer["maximum"], layer["zero"], layer["steps"]) == (images.EVIDENT, 128, 127)
+    shown = np.fromfile(tmp_path / "view" / "evidence.bin", np.uint8).reshape(meta["shape"], order="F")
+    labels = np.fromfile(tmp_path / "view" / "segmentation.bin", np.uint8).reshape(meta["shape"], order="F")
+    for label, value in ((0, 0.0), *EVIDENCE_OF.items()):
+        (code,) = np.unique(shown[labels == label])
+        clipped = min(max(value, -images.EVIDENT), images.EVIDENT)
+        assert (code - 128.0) / 127 * images.EVIDENT == pytest.approx(clipped, abs=images.EVIDENT / 254)
+    assert int(shown.sum(dtype=np.int64)) == meta["sums"]["evidence"]
+    assert meta["layers"][-1] is layer  # last, so that keys of the others stay
+
+
+def test_without_evidence_there_is_no_layer(tmp_path: Path) -> None:
+    meta, _ = written(phantom(), tmp_path)
+    assert "evidence" not in [one["id"] for one in meta["layers"]]
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lnn_med import geometry
-from tests.browser.conftest import Window
+from tests.browser.conftest import Window, open_window
+from tests.browser.test_reading import choose
 from tests.phantoms import marker_mm, phantom
 
 pytestmark = pytest.mark.browser
@@ -194,3 +197,42 @@ def test_a_redraw_takes_no_longer_than_a_blink(viewer: Window) -> None:
         settled(viewer)
         times.append(viewer.inside("v.lastDrawMs"))
     assert min(times) < 60
+
+
+def test_evidence_is_off_until_it_is_chosen_and_has_a_fixed_scale_and_a_value(
+    base: str, chromium: Any, head_file: Path
+) -> None:
+    window = open_window(base, chromium)
+    page = window.page
+    window.give(head_file)
+    page.get_by_label("Age, years").fill("72")
+    choose(window, "Sex", "F")
+    page.get_by_role("button", name="Measure", exact=True).click()
+    page.locator(".lnn-viewer[data-ready=true]").wait_for()
+    assert window.inside("v.state.layer") == "segmentation"
+    window.inside(f"v.set({{crosshair: false}}), v.goTo({marker_mm(phantom()).tolist()})")
+    settled(window)
+    window.inside("v.set({layer: ''})")
+    settled(window)
+    column, row = (round(value) for value in marker_place(pixels(window, "axial")))
+    plain = pixels(window, "axial")
+    page.get_by_label("Layer").select_option("evidence")
+    window.inside("v.set({opacity: 1})")
+    settled(window)
+    shown = pixels(window, "axial")
+    red, _, blue = (int(value) for value in shown[row, column])
+    assert red > blue + 20  # for: orange on the white marker
+    changed = np.abs(shown.astype(int) - plain).max(axis=2) > 20
+    against = shown[changed].astype(int)
+    assert ((against[:, 2] - against[:, 0]) > 100).sum() > 50  # against: blue
+    assert (plain[~changed] == shown[~changed]).mean() > 0.9  # no evidence, no colour
+    assert page.locator("#readout-evidence").inner_text() == "+0.0010 log-odds of the place"
+    legend = page.locator(".legend .title").inner_text()
+    assert "−0.0025 " in legend
+    assert "+0.0025 " in legend
+    assert "same scale for every case" in legend
+    panel = page.locator(".stMain").inner_text()
+    assert "Second opinion" in panel
+    assert "mean error 6.2 years" in panel
+    assert not window.complaints
+    page.context.close()

@@ -31,7 +31,7 @@ def test_each_target_has_a_line_with_its_set_what_was_known_and_how_it_was_teste
     )
     (network,) = (line for line in lines if line.startswith("dementia network probability 0.41; "))
     assert "set (90 %) dementia;" in network
-    assert "  evidence, log-odds: Hippocampus +0.41, Amygdala -0.60, Temporal_GM +0.05" in lines
+    assert "  evidence, log-odds: Hippocampus +0.412, Amygdala -0.600, Temporal_GM +0.050" in lines
     assert any("brain_age_years 71.3" in line for line in lines)
 
 

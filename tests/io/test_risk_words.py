@@ -53,9 +53,9 @@ def test_drivers_are_ranked_age_counts_with_its_square_and_structures_have_their
         ("Sex", "\u22120.05", "–"),
     )
     assert words.evidence == (
-        ("Amygdala", "\u22120.60", "–"),
-        ("Hippocampus", "+0.41", "12"),
-        ("Temporal GM", "+0.05", "–"),
+        ("Amygdala", "\u22120.600", "–"),
+        ("Hippocampus", "+0.412", "12"),
+        ("Temporal GM", "+0.050", "–"),
     )
     assert words.limits == LIMITS
     assert log_odds_text(-0.001) == "\u22120.00"
