@@ -10,7 +10,7 @@ export const KEYS = [
   ["+ and −", "zoom (also Ctrl + wheel, pinch)"],
   ["W, S", "window wider, narrower (also right button + drag)"],
   ["E, D", "brighter, darker"],
-  ["0 … 4", "layer: none, first, second, …"],
+  ["0 … 5", "layer: none, first, second, …"],
   ["O", "outline or filled"],
   ["[ and ]", "overlay weaker, stronger"],
   ["N", "radiological or neurological"],
