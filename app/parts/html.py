@@ -31,6 +31,7 @@ STYLE = """<style>
 .lnn .qc-fail { border-color: #c62828; border-left-style: dotted; }
 .lnn .qc ul { margin: 0.1rem 0 0; padding-left: 1.2rem; }
 .lnn .qc li { margin: 0; font-size: 0.92rem; }
+.lnn .quiet li { margin: 0; font-size: inherit; }
 .lnn p { margin: 0 0 0.5rem; }
 .lnn .bars { display: grid; grid-template-columns: fit-content(55%) 1fr max-content;
   gap: 0.15rem 0.7rem; align-items: center; }

@@ -21,6 +21,8 @@ from lnn_med.io.risk_words import (
     MODELS_OWN,
     NOTE_DRIVERS,
     NOTE_EVIDENCE,
+    TITLE_DRIVERS,
+    TITLE_EVIDENCE,
     TITLE_LIMITS,
     risk_words,
 )
@@ -176,10 +178,10 @@ def _risk(record: Mapping[str, Any]) -> dict[str, Any] | None:
         "edited": MODELS_OWN if any(one["code"] == W_EDITED for one in record["warnings"]) else "",
         "rows": [list(row) for row in words.rows],
         "tables": [
-            {"head": head, "rows": [list(row) for row in rows], "note": note}
-            for head, rows, note in (
-                (HEAD_DRIVERS, words.drivers, NOTE_DRIVERS),
-                (HEAD_EVIDENCE, words.evidence, NOTE_EVIDENCE),
+            {"title": title, "head": head, "rows": [list(row) for row in rows], "note": note}
+            for title, head, rows, note in (
+                (TITLE_DRIVERS, HEAD_DRIVERS, words.drivers, NOTE_DRIVERS),
+                (TITLE_EVIDENCE, HEAD_EVIDENCE, words.evidence, NOTE_EVIDENCE),
             )
             if rows
         ],
