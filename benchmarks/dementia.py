@@ -30,7 +30,7 @@ from torch.nn import functional as F
 from lnn_med.allocator import keep_memory
 from lnn_med.evaluation.classification import auc, compare_auc
 from lnn_med.inference.bundle import load_bundle
-from lnn_med.inference.risk_model import RECORD
+from lnn_med.inference.risk_model import RECORD, RiskModel
 from lnn_med.inference.runtime import Engine, RuntimeConfig
 from lnn_med.io import read
 from lnn_med.training.classifier_config import ClassifierRun, read_classifier_run
@@ -41,7 +41,9 @@ from lnn_med.training.dementia import (
     cross_validate,
     folds_of,
     gather,
+    risk_models,
     template_centroids,
+    with_offsets,
 )
 from lnn_med.training.held_back import OLD_YEARS, fit_sum, mean_logit, reliability
 from lnn_med.training.people import people_table
@@ -153,7 +155,7 @@ def coarse_images(run: ClassifierRun, cohort: Cohort, voxel_mm: float) -> Values
     """Brains of the patients' table at a coarser grid, in the order of the cohort; zeros for the others."""
     table = people_table(run.patients)
     files = dict(zip(table[run.patients.person].astype(str), table[run.patients.image], strict=True))
-    found = []
+    found: list[NDArray[np.float32] | None] = []
     for person in cohort.persons:
         if person not in files:
             found.append(None)
@@ -225,7 +227,19 @@ def main() -> None:
     healthy = study.truth == 0
     error = np.abs(ages - study.clinical[:, AGE])[healthy].mean()
     by_ridge = ridge_age(images, study)
+    show_others(cohort, risk_models(run, cohort), run)
     print(f"\nbrain age, people without dementia: network {error:.2f} years, ridge on voxels {by_ridge:.2f}")
+
+
+def show_others(cohort: Cohort, models: tuple[RiskModel, ...], run: ClassifierRun) -> None:
+    """Print what a risk model of age and sex says of the healthy people whom no risk model learnt from."""
+    people = with_offsets(cohort, models, run)
+    other = ~people.dementia.isfinite().numpy() & (people.clinical[:, AGE].numpy() >= OLD_YEARS)
+    risk = expit(people.offsets[:, code_of(RECORD[:2])].double().numpy())[other]
+    print(
+        f"\n{len(risk)} healthy people of another source from 60 years on: mean risk {risk.mean():.2f}, "
+        f"{int((risk > 0.5).sum())} above 0.5"
+    )
 
 
 def ridge_age(images: Values, study: Study) -> float:

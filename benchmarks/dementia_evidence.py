@@ -72,7 +72,7 @@ def deletion(reader: DementiaReader, cohort: Cohort) -> None:
     rng = np.random.default_rng(0)
     known = np.flatnonzero(cohort.people.dementia.isfinite().numpy())
     found: dict[str, list[float]] = {"largest evidence first": [], "at random": []}
-    for row in known:
+    for row in map(int, known):
         one = cohort.people.pick(torch.tensor([row]))
         with torch.inference_mode():
             told = [answers(network, one)[-1].evidence[0, 0].flatten() for network in reader.networks]
@@ -143,7 +143,7 @@ def main() -> None:
     deletion(reader, cohort._replace(people=people._replace(clinical=clinical)))
     rows = people_table(run.patients)
     rows = rows.iloc[np.linspace(0, len(rows) - 1, chosen.scans).astype(int)]
-    table = [
+    table: list[tuple[str, dict[str, float | str]]] = [
         (
             str(row[run.patients.image]),
             {"age": float(row[run.patients.age]), "sex": str(row[run.patients.sex])},

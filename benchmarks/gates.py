@@ -85,7 +85,8 @@ def in_foreground(case: Answers, stages: int) -> tuple[Tensor, float]:
     box = [(int(n.min()), int(n.max()) + 1) for n in filled.nonzero().t()]
     chosen = torch.zeros(grid, dtype=torch.long)
     chosen[tuple(slice(*ends) for ends in box)] = stages
-    cost = case.costs.box(tuple(last - first for first, last in box), stages)
+    i, j, k = (last - first for first, last in box)
+    cost = case.costs.box((i, j, k), stages)
     return composed(case.labels, chosen), (case.costs.trunk + cost) / case.costs.full
 
 

@@ -8,8 +8,7 @@ import pytest
 
 from lnn_med import allocator, doctor
 from lnn_med.errors import Code, InputError
-from lnn_med.inference import bundle as bundle_module
-from lnn_med.inference import bundle_files
+from lnn_med.inference import bundle_files, classifier_bundle
 from tests.cli_runner import run
 
 
@@ -25,7 +24,7 @@ def broken_bundle(monkeypatch):
         raise InputError(Code.MODEL, f"{name}: weights.safetensors does not match SHA256SUMS.")
 
     monkeypatch.setattr(bundle_files, "list_bundles", lambda: ["hippocampus-t1"])
-    monkeypatch.setattr(bundle_module, "load_bundle", refuse)
+    monkeypatch.setattr(classifier_bundle, "load_any", refuse)
 
 
 def test_facts_fit_this_machine(quick):

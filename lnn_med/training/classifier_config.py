@@ -42,12 +42,12 @@ class ClassifierRun:
 
 
 def is_classifier_run(path: Path) -> bool:
-    """Whether a configuration is a classifier's.
+    """Whether a configuration is a classifier's; a file that is not there is none.
 
     Raises:
         ConfigError: see `lnn_med.config.load_yaml`.
     """
-    return configuration.load_yaml(path).get("kind") == KIND
+    return path.is_file() and configuration.load_yaml(path).get("kind") == KIND
 
 
 def read_classifier_run(path: Path, assignments: Sequence[str] = ()) -> ClassifierRun:
