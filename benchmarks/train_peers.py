@@ -3,7 +3,7 @@
     train_peers.py hippocampus-t1 DATA --network unet-16 --minutes 12 -o unet.json
     train_peers.py hippocampus-t1 DATA --network unet-16 --steps 2500 -o unet.json
     train_peers.py hippocampus-t1 DATA --network bundle:hippocampus-t1 -o ours.json --against unet.json
-    train_peers.py hippocampus-t1 DATA --network segresnet-16 --steps 150 -o peer.json --maps maps
+    train_peers.py hippocampus-t1 DATA --network segresnet-16 --steps 2000 -o peer.json --maps maps
 
 Cases, split, crops and variants are those of `lnn-med train`; peers learn by one-cycle AdamW in batches of
 four, Dice with cross-entropy, averaged weights. Dice is counted on the model grid of the validation fold.
