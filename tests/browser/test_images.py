@@ -14,6 +14,7 @@ from PIL import Image
 
 from lnn_med import geometry
 from tests.browser.conftest import Window, open_window
+from tests.browser.test_accessibility import faults
 from tests.browser.test_reading import choose
 from tests.phantoms import marker_mm, phantom
 
@@ -234,5 +235,6 @@ def test_evidence_is_off_until_it_is_chosen_and_has_a_fixed_scale_and_a_value(
     panel = page.locator(".stMain").inner_text()
     assert "Second opinion" in panel
     assert "mean error 6.2 years" in panel
+    assert faults(window) == []
     assert not window.complaints
     page.context.close()
