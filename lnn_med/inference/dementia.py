@@ -114,6 +114,7 @@ class DementiaReader:
             "known": list(known),
             "exit": exit_number,
             "evidence": changes,
+            "brain_age_mae_years": self.bundle.calibration.brain_age_mae,
         }
         spread, centre = self.networks[0].clinical_spread[AGE], self.networks[0].clinical_centre[AGE]
         places = calibration.evidence_slope * leaving.evidence[0, 0].numpy()
@@ -280,7 +281,7 @@ def in_scan_grid(
         mode="nearest",
     )
     found[labels == 0] = 0
-    return found.round(4)
+    return found.round(5)
 
 
 def place_of(space: StandardSpace) -> Affine:

@@ -102,8 +102,12 @@ def reliability_words(entry: Mapping[str, Any]) -> str:
     found = entry.get("reliability")
     if not found:
         return ""
+    counted = found.get("known")
+    other = counted is not None and counted != entry.get("known")
+    names = ", ".join(KNOWN.get(name, name) for name in counted or ()) or "nothing"
+    setting = f" ({names} known, which is not what is known here)" if other else ""
     return (
-        f"{found['people']} people held back, {found['with_dementia']} with dementia: "
+        f"{found['people']} people held back, {found['with_dementia']} with dementia{setting}: "
         f"AUC {_interval(found['auc'])}, from 60 years on {_interval(found['auc_from_60'])}; "
         f"calibration error (ECE) {found['ece']:.3f}, a perfect model of so few people has up to "
         f"{found['ece_null']:.3f}"

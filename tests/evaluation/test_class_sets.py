@@ -84,12 +84,13 @@ def test_the_summary_counts_sizes_and_classes() -> None:
     assert set_summary(sets[:1], [0], 0.9).yes is None
 
 
-def test_the_report_shows_the_sets_of_the_device_beside_cross_fitted_ones() -> None:
+@pytest.mark.parametrize("target", ["dementia", "dementia_network"])
+def test_the_report_shows_the_sets_of_the_device_beside_cross_fitted_ones(target: str) -> None:
     rng = np.random.default_rng(7)
     chance, truth = drawn(40, rng)
     who = [f"P{n}" for n in range(40)]
     names = (["no dementia"], ["no", "yes"], ["No dementia"], ["no dementia", "dementia"])
-    entries = [{"target": "dementia", "prediction_set": names[n % 4], "coverage": 0.8} for n in range(40)]
+    entries = [{"target": target, "prediction_set": names[n % 4], "coverage": 0.8} for n in range(40)]
     found = class_set_results(chance, truth, who, entries, Protocol())
     right = [n % 2 == 1 or truth[n] == 0 for n in range(40)]
     assert found["device"]["coverage"]["observed"]["estimate"] == pytest.approx(np.mean(right))

@@ -66,6 +66,18 @@ def test_nothing_known_is_said() -> None:
     assert "nothing was known of the person" in risk_words(record_of(entries)).rows[0][2]
 
 
+def test_reliability_that_was_counted_with_more_known_says_so() -> None:
+    def notes(counted: list[str]) -> str:
+        entries = tuple(
+            {**entry, "known": ["age"], "reliability": {**entry["reliability"], "known": counted}}
+            for entry in answered()
+        )
+        return risk_words(record_of(entries)).rows[3][2]
+
+    assert "(age, sex known, which is not what is known here): AUC" in notes(["age", "sex"])
+    assert "which is not" not in notes(["age"])
+
+
 def test_an_abstained_answer_is_its_reason_and_no_number() -> None:
     words = risk_words(record_of(abstained()))
     assert [(value, note) for _, value, note in words.rows] == [("no answer", REASON)] * 2

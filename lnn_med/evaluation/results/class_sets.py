@@ -54,10 +54,12 @@ def class_set_results(
 def _members(entry: Mapping[str, Any]) -> tuple[bool, bool]:
     """Whether a set holds NO, and YES: the names `no TARGET` and `TARGET`, or plain `no` and `yes`.
 
+    A second model's target may have an ending: `dementia_network` has the classes of `dementia`.
+
     Raises:
         NotEstimable: any other name.
     """
-    target = str(entry["target"]).strip().lower()
+    target = str(entry["target"]).strip().lower().partition("_")[0]
     meaning = {NO: 0, f"{NO} {target}": 0, YES: 1, target: 1}
     held = {str(name).strip().lower() for name in entry["prediction_set"]}
     if unknown := held - meaning.keys():
