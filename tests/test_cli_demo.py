@@ -11,6 +11,7 @@ import pytest
 from lnn_med import cli, demo
 from lnn_med.demo import compare, run_demo
 from lnn_med.errors import InputError
+from lnn_med.io import mni_template
 from lnn_med.io.mni_template import mni152_template
 from tests.cli_runner import run
 from tests.phantoms import phantom
@@ -128,4 +129,4 @@ def test_template_comes_without_network(monkeypatch):
     assert volume.spacing_mm == (1.0, 1.0, 1.0)
     assert volume.data.dtype == np.int16
     assert volume.data.min() == 0
-    assert volume.data.max() == demo.TEMPLATE_MAXIMUM
+    assert volume.data.max() == mni_template.MAXIMUM
