@@ -281,7 +281,7 @@ def in_scan_grid(
         mode="nearest",
     )
     found[labels == 0] = 0
-    return found.round(5)
+    return np.round(found, 5, out=found)
 
 
 def place_of(space: StandardSpace) -> Affine:
