@@ -103,7 +103,9 @@ def draw(found: dict[str, list[dict[str, float]]], target: Path) -> None:
         for (path, points), mark in zip(found.items(), "os^", strict=True):
             tokens = [int(point["tokens"]) for point in points]
             values = [point[key] for point in points]
-            axis.loglog(tokens, values, marker=mark, label=f"{path}, slope {slope(tokens, values):.2f}")
+            grows = slope(tokens, values)  # NaN: too few points
+            words = path if math.isnan(grows) else f"{path}, slope {grows:.2f}"
+            axis.loglog(tokens, values, marker=mark, label=words)
         axis.set_xlabel("tokens")
         axis.set_ylabel(words)
         axis.legend()
@@ -138,7 +140,9 @@ def main() -> None:
             print(f"| {edge**3:,} | " + " | ".join(cells) + " |")
     for path, points in found.items():
         tokens = [int(point["tokens"]) for point in points]
-        print(f"{path}: time grows with exponent {slope(tokens, [p['seconds'] for p in points]):.2f}")
+        grows = slope(tokens, [p["seconds"] for p in points])
+        if not math.isnan(grows):
+            print(f"{path}: time grows with exponent {grows:.2f}")
     if chosen.figure:
         draw(found, chosen.figure)
     if chosen.json:
