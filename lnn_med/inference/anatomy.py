@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from lnn_med.geometry import voxel_to_mm
+from lnn_med.inference.label_sums import label_centres
 from lnn_med.volume import Affine
 
 Labels = NDArray[np.uint8]  # (I, J, K)
@@ -66,15 +67,8 @@ def anatomy_reasons(
 
 def _centres(labels: Labels, affine: Affine, names: Mapping[int, str]) -> dict[str, NDArray[np.float64]]:
     """Centre of mass of each structure that occurs, RAS mm."""
-    where = np.nonzero(labels)
-    found = labels[where]
-    counts = np.bincount(found, minlength=1 + max(names))
-    sums = np.stack([np.bincount(found, axis, 1 + max(names)) for axis in where], axis=-1)
-    return {
-        name: voxel_to_mm(affine, sums[index] / counts[index])
-        for index, name in names.items()
-        if counts[index]
-    }
+    counts, centres = label_centres(labels, 1 + max(names))
+    return {name: voxel_to_mm(affine, centres[index]) for index, name in names.items() if counts[index]}
 
 
 def _main_pieces(labels: Labels, names: Mapping[int, str]) -> dict[str, float]:

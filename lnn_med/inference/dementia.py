@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.ndimage import affine_transform
+from scipy.ndimage import affine_transform, find_objects
 from torch import Tensor
 
 from lnn_med.errors import ConfigError
@@ -271,17 +271,23 @@ def in_scan_grid(
 ) -> NDArray[np.float32]:
     """Values of places (GRID) at the voxels of the scan, interpolated, 0 where nothing is labelled."""
     to_place = place_of(space) @ affine
-    found = affine_transform(
+    result = np.zeros(labels.shape, dtype=np.float32)
+    boxes = find_objects((labels != 0).view(np.uint8))
+    if not boxes:
+        return result
+    box = boxes[0]
+    found, first = result[box], [part.start for part in box]
+    affine_transform(
         places.astype(np.float32),
         to_place[:3, :3],
-        to_place[:3, 3],
-        output_shape=labels.shape,
-        output=np.float32,
+        to_place[:3, :3] @ first + to_place[:3, 3],
+        output=found,
         order=1,
         mode="nearest",
     )
-    found[labels == 0] = 0
-    return np.round(found, 5, out=found)
+    found[labels[box] == 0] = 0
+    np.round(found, 5, out=found)
+    return result
 
 
 def place_of(space: StandardSpace) -> Affine:

@@ -48,7 +48,7 @@ def segment_crop(volume: Volume, engine: Engine) -> tuple[Reading, Reading]:
     space = engine.bundle.info.space
     placement = place(volume, space.spacing_mm)
     whole = crop_to(placement, _everything(placement), space.multiple, space.minimum)
-    image = whole.to_model(fit_scaling(volume.data, space.intensity).apply(volume.data))
+    image = whole.to_model(volume.data, fit_scaling(volume.data, space.intensity).apply)
     readings = []
     for mirrored in (False, True):
         crop = Crop(np.ascontiguousarray(image[::-1]) if mirrored else image, whole, mirrored)

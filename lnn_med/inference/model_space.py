@@ -50,7 +50,7 @@ def into_model_space(volume: Volume, config: ModelSpaceConfig) -> Seen:
     """
     scaling = fit_scaling(volume.data, config.intensity)
     placement = place(volume, config.spacing_mm)
-    image = placement.to_model(scaling.apply(volume.data))
+    image = placement.to_model(volume.data, scaling.apply)
     box = (
         head_box(image, config.spacing_mm) if config.crop_to_head else tuple(slice(0, n) for n in image.shape)
     )

@@ -37,8 +37,9 @@ def labels_in_native_grid(probabilities: Tensor, placement: Placement) -> NDArra
         *(_neighbours(axis, part) for axis, part in zip(axes, inside, strict=True)), strict=True
     )
     coarse = probabilities.argmax(dim=-1).to(torch.uint8).numpy()
-    result = np.zeros(placement.canonical_shape, dtype=np.uint8)
-    for row, (low, high, share) in enumerate(zip(lower[0], upper[0], weight[0], strict=True)):
+    result = np.zeros(placement.source_shape, dtype=np.uint8)
+    seen = placement.canonical_view(result)[inside]
+    for plane_of_scan, low, high, share in zip(seen, lower[0], upper[0], weight[0], strict=True):
         smallest, largest = coarse[low], coarse[low]
         if high != low:
             smallest, largest = np.minimum(smallest, coarse[high]), np.maximum(largest, coarse[high])
@@ -50,17 +51,17 @@ def labels_in_native_grid(probabilities: Tensor, placement: Placement) -> NDArra
         if where[0].size:
             plane = torch.lerp(probabilities[low].float(), probabilities[high].float(), float(share))
             smallest[where] = _interpolated(plane, where, lower[1:], upper[1:], weight[1:])
-        result[inside[0].start + row, inside[1], inside[2]] = smallest
-    return placement.from_canonical(result).astype(np.uint8, copy=False)
+        plane_of_scan[...] = smallest
+    return result
 
 
 def map_in_native_grid(values: NDArray[np.float32], placement: Placement) -> NDArray[np.float32]:
     """Interpolate one model-space map (X, Y, Z) linearly into the scan's grid; 0 outside the model grid."""
-    carried = apply_axes(values, [axis.to_source() for axis in placement.axes])
-    result = np.zeros_like(carried)
+    result = np.zeros(placement.source_shape, dtype=np.float32)
     inside = placement.canonical_inside()
-    result[inside] = carried[inside]
-    return placement.from_canonical(result).astype(np.float32, copy=False)
+    weights = [axis.to_source()[part] for axis, part in zip(placement.axes, inside, strict=True)]
+    apply_axes(values, weights, placement.canonical_view(result)[inside])
+    return result
 
 
 def _reduce(probabilities: Tensor, axis: Axis, number: int) -> Tensor:

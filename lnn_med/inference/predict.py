@@ -19,12 +19,13 @@ from lnn_med.inference.bundle import Bundle, load_bundle
 from lnn_med.inference.bundle_files import list_bundles
 from lnn_med.inference.classifier_bundle import ClassifierBundle, is_classifier, load_classifier
 from lnn_med.inference.dementia import DementiaReader
-from lnn_med.inference.head import Segmented, segment_head
+from lnn_med.inference.head import segment_head
 from lnn_med.inference.hippocampus import segment_crop, segment_in_head
 from lnn_med.inference.judgement import head_quality, seen_quality
+from lnn_med.inference.label_sums import label_counts, label_sums
 from lnn_med.inference.percentiles import Person, both_sides
 from lnn_med.inference.quality import FINE_LABELS_MM, is_crop, judge_crop, resolution_findings
-from lnn_med.inference.runtime import Engine, RuntimeConfig
+from lnn_med.inference.runtime import Engine, Run, RuntimeConfig
 from lnn_med.io import read
 from lnn_med.prediction import (
     DEPTH,
@@ -131,7 +132,7 @@ class Predictor:
         counts = _counts(brain.labels, names)
         sizes = {name: count * volume.voxel_mm3 for name, count in counts.items()}
         quality = head_quality(volume, brain, sizes, engine)
-        answers, depth = [brain], brain.depth
+        runs, depth = [brain.run], brain.depth
         fine_labels: NDArray[np.uint8] | None = None
         fine_names: dict[int, str] = {}
         fine_spread = np.zeros(1 + 2 * len(PARTS))
@@ -142,14 +143,14 @@ class Predictor:
                 fine_names |= {first + n: f"Hippocampus_{side}_{part}" for n, part in enumerate(PARTS)}
                 if coarse.any():
                     answer = segment_in_head(volume, coarse, side == "R", fine)
-                    answers.append(answer)
+                    runs.append(answer.run)
                     depth = depth + answer.depth
                     fine_labels[answer.labels > 0] = answer.labels[answer.labels > 0] + (first - 1)
                     fine_spread[first : first + len(PARTS)] = answer.spread_mm3[1:]
         maps: dict[str, ImageArray] = {
             SEGMENTATION: brain.labels,
             DEPTH: depth,
-            UNCERTAINTY: _rounded(brain.entropy),
+            UNCERTAINTY: _round(brain.entropy),
         }
         label_names: dict[str, Mapping[int, str]] = {SEGMENTATION: names}
         icv_mm3 = sum(sizes.values())
@@ -175,7 +176,7 @@ class Predictor:
             if judgement.evidence is not None:
                 maps[EVIDENCE] = judgement.evidence
         used = [engine.bundle] + ([fine.bundle] if fine is not None and fine_labels is not None else [])
-        compute = _compute(answers, depth)
+        compute = _compute(runs, depth)
         return Prediction(
             scan=volume,
             source=_source(volume),
@@ -196,6 +197,8 @@ class Predictor:
         best, other = segment_crop(volume, engine)
         answer, names = best.segmented, engine.bundle.label_names
         total = float((answer.labels > 0).sum()) * volume.voxel_mm3
+        judged = judge_crop(volume, answer.labels, best.certainty, other.certainty)
+        quality = seen_quality(judged, answer, engine)
         side = "mirrored, as a right hippocampus" if best.mirrored else "as a left hippocampus"
         note = Finding(
             WarningCode.SIDE_UNKNOWN,
@@ -209,15 +212,13 @@ class Predictor:
             maps={
                 SEGMENTATION: volume.with_data(answer.labels),
                 DEPTH: volume.with_data(answer.depth),
-                UNCERTAINTY: volume.with_data(_rounded(answer.entropy)),
+                UNCERTAINTY: volume.with_data(_round(answer.entropy)),
             },
             label_names={SEGMENTATION: names},
             structures=_structures(answer.labels, names, answer.spread_mm3, engine, volume, answer.depth),
             derived={"hippocampus_mm3": total},
-            quality=seen_quality(
-                judge_crop(volume, answer.labels, best.certainty, other.certainty), answer, engine
-            ),
-            compute=_compute([answer, other.segmented], answer.depth),
+            quality=quality,
+            compute=_compute([answer.run, other.segmented.run], answer.depth),
             software=software(),
             findings=(*volume.findings, *resolution_findings(volume), note),
         )
@@ -283,7 +284,7 @@ def _reference(sizes: Mapping[str, float], person: Person | None, engine: Engine
 
 
 def _counts(labels: NDArray[np.uint8], names: Mapping[int, str]) -> dict[str, int]:
-    counts = np.bincount(labels.ravel(), minlength=1 + max(names))
+    counts = label_counts(labels, 1 + max(names))
     return {name: int(counts[index]) for index, name in names.items()}
 
 
@@ -296,8 +297,7 @@ def _structures(
     depth: NDArray[np.uint8],
 ) -> tuple[Structure, ...]:
     size = 1 + max(names)
-    counts = np.bincount(labels.ravel(), minlength=size)
-    depths = np.bincount(labels.ravel(), weights=depth.ravel(), minlength=size)
+    counts, depths = label_counts(labels, size), label_sums(labels, depth, size)
     calibration = engine.bundle.calibration
     structures = []
     for index, name in names.items():
@@ -333,20 +333,20 @@ def _models(bundles: Sequence[Bundle | ClassifierBundle]) -> tuple[ModelUsed, ..
     return tuple(ModelUsed(each.info.name, each.info.version, each.weights_sha256) for each in bundles)
 
 
-def _compute(answers: Sequence[Segmented], depth: NDArray[np.uint8]) -> Compute:
-    histogram = np.bincount(depth.ravel()) / depth.size
+def _compute(runs: Sequence[Run], depth: NDArray[np.uint8]) -> Compute:
+    histogram = label_counts(depth, 256) / depth.size
     return Compute(
-        seconds=sum(answer.run.seconds for answer in answers),
-        gflops=sum(answer.run.gflops for answer in answers),
-        gflops_full=sum(answer.run.gflops_full for answer in answers),
+        seconds=sum(run.seconds for run in runs),
+        gflops=sum(run.gflops for run in runs),
+        gflops_full=sum(run.gflops_full for run in runs),
         depth_histogram={int(n): float(share) for n, share in enumerate(histogram) if share > 0},
-        attention=tuple(stage for answer in answers for stage in answer.run.attention),
+        attention=tuple(stage for run in runs for stage in run.attention),
     )
 
 
-def _rounded(entropy: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Three decimals: a quarter of the file size, far finer than what entropy means."""
-    return entropy.round(3)
+def _round(entropy: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Three decimals, in place: a quarter of the file size, far finer than what entropy means."""
+    return np.round(entropy, 3, out=entropy)
 
 
 def _bright_tissue(volume: Volume) -> Volume:

@@ -7,10 +7,12 @@ when going coarser (no aliasing). On equal grids the matrices are identities, so
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation, ornt_transform
+from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
 from numpy.typing import NDArray
 
 from lnn_med import geometry
@@ -18,7 +20,7 @@ from lnn_med.volume import Affine, Volume
 
 Array = NDArray[np.float32]
 Shape = tuple[int, int, int]
-RAS = np.array([[0.0, 1.0], [1.0, 1.0], [2.0, 1.0]])
+SLAB_VOXELS = 1 << 24  # worked on at once: 64 MB in float32, so that large scans need no copy of themselves
 
 
 @dataclass(frozen=True)
@@ -64,10 +66,12 @@ class Placement:
         steps[:3, 3] = [axis.start for axis in self.axes]
         return canonical @ steps
 
-    def to_model(self, data: NDArray[np.generic]) -> Array:
-        """Carry source values (I, J, K) onto the model grid; outside the scan they are 0."""
-        canonical = apply_orientation(data, self._orientation).astype(np.float32, copy=False)
-        return apply_axes(canonical, [axis.to_model() for axis in self.axes])
+    def to_model(self, data: NDArray[np.generic], scale: Callable[[Array], Array] | None = None) -> Array:
+        """Carry source values (I, J, K), each first put through `scale`, onto the model grid; outside the
+        scan they are 0."""
+        canonical = apply_orientation(data, self._orientation)
+        result = np.empty(self.shape, dtype=np.float32)
+        return apply_axes(canonical, [axis.to_model() for axis in self.axes], result, scale)
 
     def labels_to_model(self, labels: NDArray[np.integer]) -> NDArray[np.integer]:
         """Carry labels (I, J, K) onto the model grid: each model voxel takes its nearest source voxel."""
@@ -81,13 +85,15 @@ class Placement:
 
     def labels_to_source(self, labels: NDArray[np.integer], outside: int = 0) -> NDArray[np.integer]:
         """Carry a model label map back: each source voxel takes its nearest model voxel, or `outside`."""
-        result = labels
-        for number, axis in enumerate(self.axes):
+        result = np.full(self.source_shape, outside, labels.dtype)
+        rows, box = [], []
+        for axis in self.axes:
             nearest = np.rint((np.arange(axis.source_size) - axis.start) / axis.step).astype(int)
-            taken = result.take(np.clip(nearest, 0, axis.size - 1), axis=number)
-            beyond = (nearest < 0) | (nearest >= axis.size)
-            result = np.where(beyond.reshape([-1 if n == number else 1 for n in range(3)]), outside, taken)
-        return self.from_canonical(result.astype(labels.dtype)).astype(labels.dtype, copy=False)
+            inside = np.flatnonzero((nearest >= 0) & (nearest < axis.size))
+            rows.append(nearest[inside])
+            box.append(slice(inside[0], inside[-1] + 1) if inside.size else slice(0, 0))
+        self.canonical_view(result)[tuple(box)] = labels[np.ix_(*rows)]
+        return result
 
     def canonical_inside(self) -> tuple[slice, slice, slice]:
         """Box of canonical source voxels whose centres lie within the model grid (half a voxel tolerance)."""
@@ -99,16 +105,9 @@ class Placement:
         i, j, k = slices
         return i, j, k
 
-    def from_canonical(self, data: NDArray[np.generic]) -> NDArray[np.generic]:
-        """Permute and flip an array from canonical RAS order to the scan's own order."""
-        back = ornt_transform(RAS, self._orientation)
-        return np.ascontiguousarray(apply_orientation(data, back))
-
-    @property
-    def canonical_shape(self) -> Shape:
-        """Shape of the scan after its axes were put into RAS order."""
-        i, j, k = (axis.source_size for axis in self.axes)
-        return i, j, k
+    def canonical_view(self, data: NDArray[Any]) -> NDArray[Any]:
+        """An array (I, J, K) of the scan's own order, seen in canonical RAS order; it shares the memory."""
+        return apply_orientation(data, self._orientation)  # type: ignore[no-any-return]
 
     @property
     def _orientation(self) -> NDArray[np.float64]:
@@ -164,12 +163,37 @@ def crop_to(placement: Placement, box: tuple[slice, slice, slice], multiple: int
     return Placement(placement.source_shape, placement.source_affine, (axes[0], axes[1], axes[2]))
 
 
-def apply_axes(data: Array, weights: list[Array]) -> Array:
-    """Multiply each axis of (I, J, K) by its matrix (new, old)."""
-    first, second, third = weights
-    result = np.tensordot(data, third, axes=(2, 1))  # (I, J, K')
-    result = np.tensordot(first, result, axes=(1, 0))  # (I', J, K')
-    return np.ascontiguousarray(np.einsum("bj,ajk->abk", second, result, optimize=True), dtype=np.float32)
+def apply_axes(
+    data: NDArray[np.generic],
+    weights: list[Array],
+    out: Array,
+    scale: Callable[[Array], Array] | None = None,
+) -> Array:
+    """Multiply each axis of (I, J, K) by its matrix (new, old), slab by slab, into `out`, which is returned.
+
+    Values go through `scale` first. What no matrix looks at is not read.
+    """
+    parts = tuple(_looked_at(matrix) for matrix in weights)
+    data = data[parts]
+    first, second, third = (matrix[:, part] for matrix, part in zip(weights, parts, strict=True))
+    between = np.empty((data.shape[1], first.shape[0], third.shape[0]), dtype=np.float32)  # (J, I', K')
+    step = max(1, SLAB_VOXELS // max(1, data.shape[0] * data.shape[2]))
+    for start in range(0, data.shape[1], step):
+        slab = data[:, start : start + step].astype(np.float32, copy=False)
+        slab = slab if scale is None else scale(slab)
+        slab = np.tensordot(first, np.tensordot(slab, third, axes=(2, 1)), axes=(1, 0))
+        between[start : start + step] = slab.swapaxes(0, 1)
+    step = max(1, SLAB_VOXELS // max(1, out.shape[0] * out.shape[2]))
+    for start in range(0, out.shape[1], step):
+        rows = np.tensordot(second[start : start + step], between, axes=(1, 0))
+        out[:, start : start + step] = rows.swapaxes(0, 1)
+    return out
+
+
+def _looked_at(matrix: Array) -> slice:
+    """The columns from the first to the last that hold a weight."""
+    used = np.flatnonzero(matrix.any(axis=0))
+    return slice(int(used[0]), int(used[-1]) + 1) if used.size else slice(0, 0)
 
 
 def _weights(positions: NDArray[np.float64], size: int, step: float) -> Array:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
 from lnn_med import geometry
+from lnn_med.transforms import space
 from lnn_med.transforms.space import Axis, Placement, apply_axes, crop_to, place
 from lnn_med.volume import Volume
 from tests.phantoms import MARKER, SPACING_MM, marker_mm, phantom, reordered
@@ -100,7 +103,11 @@ def test_a_constant_stays_constant_up_to_the_edge() -> None:
         placement = place(scan, spacing_mm)
         inner = placement.to_model(scan.data)[1:-1, 1:-1, 1:-1]  # the outermost centre may lie outside
         np.testing.assert_allclose(inner, 5.0, rtol=1e-5)
-        back = apply_axes(placement.to_model(scan.data), [axis.to_source() for axis in placement.axes])
+        back = apply_axes(
+            placement.to_model(scan.data),
+            [axis.to_source() for axis in placement.axes],
+            np.empty(scan.shape, dtype=np.float32),
+        )
         np.testing.assert_allclose(back[2:-2, 2:-2, 2:-2], 5.0, rtol=1e-5)
 
 
@@ -183,3 +190,37 @@ def test_weights_of_a_sample_add_up_to_one_or_nothing(axis: Axis, what: str) -> 
     if what == "identity":
         assert np.array_equal(forth, np.eye(10))
         assert np.array_equal(back, np.eye(10))
+
+
+def halved(values: np.ndarray) -> np.ndarray:
+    return values / 2
+
+
+def test_a_scan_is_worked_on_in_slabs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Slabs change nothing, and memory stays far below a copy of the scan."""
+    scan = reordered(phantom(shape=(90, 70, 80), spacing_mm=(0.5, 0.6, 0.7)), "PIR")
+    placement = place(scan, 4.0)
+    whole = placement.to_model(scan.data, halved)
+    np.testing.assert_allclose(whole, placement.to_model(scan.data / 2), rtol=1e-6, atol=1e-6)
+    monkeypatch.setattr(space, "SLAB_VOXELS", 5 * 70 * 80)
+    tracemalloc.start()
+    try:
+        found = placement.to_model(scan.data, halved)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    np.testing.assert_allclose(found, whole, rtol=1e-6, atol=1e-6)
+    assert peak < 4 * scan.data.size / 2
+
+
+def test_what_no_voxel_of_the_model_looks_at_is_not_read() -> None:
+    scan = phantom(shape=(30, 32, 28), spacing_mm=EQUAL_MM)
+    inner = crop_to(place(scan, 1.3), (slice(10, 18), slice(9, 17), slice(8, 16)), 1, 1)
+    seen: list[tuple[int, ...]] = []
+
+    def watched(values: np.ndarray) -> np.ndarray:
+        seen.append(values.shape)
+        return values
+
+    inner.to_model(scan.data, watched)
+    assert seen == [(8, 8, 8)]
