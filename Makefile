@@ -13,6 +13,8 @@ OUT ?= demo_out
 HIPPOCAMPUS ?= data/hippocampus
 BRAIN ?= data/ixi_brain
 REPORTS ?= docs/reports
+STRESS ?= 10
+WORK ?=
 PYTEST ?=
 
 BIN := $(VENV)/bin
@@ -31,6 +33,7 @@ help:
 	@echo "make notebooks  generate and execute the notebooks"
 	@echo "make bench      time and memory of a whole head on this machine"
 	@echo "make report     validation reports of both bundles; HIPPOCAMPUS=... and BRAIN=... name the data sets"
+	@echo "                STRESS=4 disturbs fewer cases, WORK=FOLDER keeps scans and runs for a second start"
 	@echo "make clean      remove .venv, caches and demo output"
 
 demo: $(STAMPS)/package
@@ -55,8 +58,10 @@ bench: $(STAMPS)/package
 	$(BIN)/python benchmarks/whole_head.py
 
 report: $(STAMPS)/extras
-	$(BIN)/python benchmarks/report.py hippocampus-t1 $(HIPPOCAMPUS) -o $(REPORTS)
-	$(BIN)/python benchmarks/report.py brain-t1 $(BRAIN) -o $(REPORTS)
+	$(call report,hippocampus-t1,$(HIPPOCAMPUS))
+	$(call report,brain-t1,$(BRAIN))
+
+report = $(BIN)/python benchmarks/report.py $(1) $(2) -o $(REPORTS) --stress-cases $(STRESS) $(if $(WORK),--work $(WORK)/$(1))
 
 clean:
 	rm -rf .venv demo_out build ./*.egg-info .pytest_cache .ruff_cache .mypy_cache .import_linter_cache notebooks/*.ipynb
