@@ -38,9 +38,17 @@ class Reading(NamedTuple):
     certainty: float
 
 
-def segment_in_head(volume: Volume, coarse: NDArray[np.bool_], right: bool, engine: Engine) -> Segmented:
-    """Segment the hippocampus of one side in a head, at the place of its coarse mask (I, J, K)."""
-    return _segment(cut(volume, coarse, right, engine), volume, engine)
+def segment_in_head(
+    volume: Volume, coarse: NDArray[np.bool_], right: bool, engine: Engine
+) -> tuple[tuple[slice, slice, slice], Segmented]:
+    """Segment the hippocampus of one side in a head, at the place of its coarse mask (I, J, K).
+
+    Returns:
+        The part of the scan that the network looked at, and its answer there.
+    """
+    crop = cut(volume, coarse, right, engine)
+    box, placement = crop.placement.covered()
+    return box, _segment(crop._replace(placement=placement), volume, engine)
 
 
 def segment_crop(volume: Volume, engine: Engine) -> tuple[Reading, Reading]:

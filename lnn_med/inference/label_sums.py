@@ -26,7 +26,7 @@ def label_sums(labels: Labels, values: NDArray[np.uint8], size: int) -> NDArray[
 
 
 def label_centres(labels: Labels, size: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Voxels of each label from 1 to below `size`, and their mean index (size, 3), NaN where there are none."""
+    """Voxels of each label from 1 to below `size`, and their mean index (size, 3), NaN where none are."""
     counts, sums = np.zeros(size, dtype=np.int64), np.zeros((size, 3))
     rows, columns = (size * np.arange(n) for n in labels.shape[1:])
     for index, plane in enumerate(labels):

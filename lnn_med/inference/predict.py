@@ -142,10 +142,11 @@ class Predictor:
                 coarse = brain.labels == _index(names, f"Hippocampus_{side}")
                 fine_names |= {first + n: f"Hippocampus_{side}_{part}" for n, part in enumerate(PARTS)}
                 if coarse.any():
-                    answer = segment_in_head(volume, coarse, side == "R", fine)
+                    box, answer = segment_in_head(volume, coarse, side == "R", fine)
                     runs.append(answer.run)
-                    depth = depth + answer.depth
-                    fine_labels[answer.labels > 0] = answer.labels[answer.labels > 0] + (first - 1)
+                    depth[box] += answer.depth
+                    found = answer.labels > 0
+                    fine_labels[box][found] = answer.labels[found] + (first - 1)
                     fine_spread[first : first + len(PARTS)] = answer.spread_mm3[1:]
         maps: dict[str, ImageArray] = {
             SEGMENTATION: brain.labels,

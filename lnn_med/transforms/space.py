@@ -105,6 +105,24 @@ class Placement:
         i, j, k = slices
         return i, j, k
 
+    def covered(self) -> tuple[tuple[slice, slice, slice], Placement]:
+        """The part of the scan that the model grid covers: its voxels in the scan's own order, and how that
+        part by itself lies in model space."""
+        inside = self.canonical_inside()
+        box = []
+        for size, (number, direction) in zip(self.source_shape, self._orientation, strict=True):
+            part = inside[int(number)]
+            box.append(part if direction > 0 else slice(size - part.stop, size - part.start))
+        affine = self.source_affine.copy()
+        affine[:3, 3] += affine[:3, :3] @ [part.start for part in box]
+        i, j, k = (
+            Axis(part.stop - part.start, axis.size, axis.start - part.start, axis.step)
+            for part, axis in zip(inside, self.axes, strict=True)
+        )
+        x, y, z = box
+        shape = (x.stop - x.start, y.stop - y.start, z.stop - z.start)
+        return (x, y, z), Placement(shape, affine, (i, j, k))
+
     def canonical_view(self, data: NDArray[Any]) -> NDArray[Any]:
         """An array (I, J, K) of the scan's own order, seen in canonical RAS order; it shares the memory."""
         return apply_orientation(data, self._orientation)  # type: ignore[no-any-return]

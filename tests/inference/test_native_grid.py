@@ -88,6 +88,29 @@ def test_a_model_grid_beside_the_scan_gives_an_empty_map() -> None:
 
 
 @pytest.mark.parametrize("codes", geometry.all_orientations())
+@pytest.mark.parametrize("spacing_mm", [(0.9, 1.0, 1.2), (2.6, 3.1, 3.6)])
+def test_the_covered_part_alone_gives_what_the_whole_gives_there(
+    codes: str, spacing_mm: tuple[float, float, float]
+) -> None:
+    scan = reordered(phantom(shape=SMALL, spacing_mm=spacing_mm), codes)
+    whole = place(scan, 2.0, geometry.voxel_to_mm(scan.affine, np.array(scan.shape) / 3), (8, 6, 5))
+    box, part = whole.covered()
+    np.testing.assert_allclose(part.affine, whole.affine, atol=1e-9)
+    assert scan.data[box].shape == part.source_shape != scan.shape
+    probabilities = random_probabilities(whole)
+    values, depth = probabilities[..., 0].numpy(), (probabilities[..., 1].numpy() * 200).astype(np.uint8)
+    for carry in (
+        lambda placement: labels_in_native_grid(probabilities, placement),
+        lambda placement: map_in_native_grid(values, placement),
+        lambda placement: placement.labels_to_source(depth),
+    ):
+        expected, found = carry(whole), np.zeros(scan.shape)
+        assert expected.any()
+        found[box] = carry(part)
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("codes", geometry.all_orientations())
 def test_the_left_marker_stays_left_in_every_orientation(codes: str) -> None:
     original = phantom(shape=(26, 30, 22), spacing_mm=(2.6, 3.1, 3.6))
     scan = reordered(original, codes)
