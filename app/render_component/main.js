@@ -38,16 +38,16 @@ export default function ({ data, parentElement }) {
     mounted.delete(parentElement)
   }
   mounted.set(parentElement, { address: data.address, end })
-  if (document.createElement("canvas").getContext("webgl2")) whenSeen(host, () => start(host, data, stop.signal), stop.signal)
-  else say(host, NO_WEBGL, "none")
+  whenSeen(host, () => start(host, data, stop.signal), stop.signal)
   return end
 }
 
-// Nothing is loaded before the tab is opened.
+// Nothing is loaded, and WebGL not asked for, before the tab is opened.
 function whenSeen(host, act, signal) {
   const watch = new IntersectionObserver((entries) => {
     if (!entries.some((entry) => entry.isIntersecting)) return
     watch.disconnect()
+    if (!document.createElement("canvas").getContext("webgl2")) return say(host, NO_WEBGL, "none")
     say(host, "Loading the 3D view …", "loading")
     act().catch((error) => say(host, `The 3D view cannot be shown: ${error.message}.`, "failed"))
   })

@@ -1,6 +1,6 @@
 // A picture of the three planes with what a reader of the picture must know.
 
-import { outlined } from "./plane.js"
+import { ON_CPU, outlined } from "./plane.js"
 
 export const MARK = "LNN-Med: research use only, not a medical device. AI-generated outlines: check them."
 
@@ -10,7 +10,7 @@ export function picture(viewer) {
   const width = shots.reduce((sum, canvas) => sum + canvas.width, 0), height = Math.max(...shots.map((canvas) => canvas.height))
   const strip = Math.round(34 * ratio)
   const sheet = Object.assign(document.createElement("canvas"), { width, height: height + strip })
-  const pen = sheet.getContext("2d", { alpha: false })
+  const pen = sheet.getContext("2d", { alpha: false, ...ON_CPU })
   pen.fillRect(0, 0, sheet.width, sheet.height)
   let left = 0
   for (const canvas of shots) {

@@ -8,6 +8,9 @@ export const PLANES = {
 const LETTER_PX = 18
 const MARGIN_PX = 6
 const SCALE_BAR_MM = [10, 20, 50]
+// Keeps a canvas in main memory. A browser that emulates its graphics card needed up to a minute for the outlines of
+// three slices, which take milliseconds here.
+export const ON_CPU = { willReadFrequently: true }
 
 export class Plane {
   constructor(name, canvas, viewer) {
@@ -76,7 +79,7 @@ export class Plane {
     const width = Math.round(canvas.clientWidth * ratio), height = Math.round(canvas.clientHeight * ratio)
     if (!width || !height) return
     if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height })
-    const pen = canvas.getContext("2d", { alpha: false })
+    const pen = canvas.getContext("2d", { alpha: false, ...ON_CPU })
     pen.setTransform(ratio, 0, 0, ratio, 0, 0)
     pen.fillStyle = "#000"
     pen.fillRect(0, 0, canvas.clientWidth, canvas.clientHeight)
@@ -122,8 +125,8 @@ export class Plane {
         if (labels) overs[at] = colours[labels[from]]
       }
     }
-    this.grey.getContext("2d").putImageData(grey, 0, 0)
-    this.over.getContext("2d").putImageData(over, 0, 0)
+    this.grey.getContext("2d", ON_CPU).putImageData(grey, 0, 0)
+    this.over.getContext("2d", ON_CPU).putImageData(over, 0, 0)
     this.overs = overs
     this.stale = false
   }

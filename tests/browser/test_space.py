@@ -31,6 +31,23 @@ def space(base: str, chromium: Any, head_file: Path) -> Iterator[Window]:
     browser.close()
 
 
+BUSY = """(() => {
+  const labels = v.volume.data.segmentation, before = labels.slice()
+  for (let at = 0; at < labels.length; at += 1) labels[at] = at % 4 // no voxel is like its neighbour
+  v.set({ layer: "segmentation", outline: true })
+  for (const plane of v.planes) plane.stale = true
+  const began = performance.now()
+  v.redraw(true)
+  for (const plane of v.planes) plane.canvas.getContext("2d").getImageData(0, 0, 1, 1) // waits
+  const took = performance.now() - began
+  labels.set(before)
+  for (const plane of v.planes) plane.stale = true
+  v.redraw(true)
+  return took
+})()"""
+BUSY_MS = 5000  # drawn on the emulated card it took 30 s on two busy cores
+
+
 def inside(window: Window, script: str) -> Any:
     """Evaluate with `nv` as NiiVue."""
     return window.page.locator(".lnn-render").evaluate(
@@ -56,6 +73,13 @@ def test_the_volume_has_its_place_in_the_world_and_no_face(space: Window) -> Non
         space, "[nv.volumes[0].img.filter(v => v > 0).length, nv.volumes[1].img.filter(v => v > 0).length]"
     )
     assert 0 < drawn == labelled
+
+
+def test_slices_are_drawn_quickly_where_the_graphics_card_is_emulated(space: Window) -> None:
+    space.page.get_by_role("tab", name="Slices").click()
+    took_ms = space.inside(BUSY)
+    space.page.get_by_role("tab", name="3D").click()
+    assert took_ms < BUSY_MS
 
 
 def test_it_draws_turns_and_shows_depth_without_complaint(space: Window) -> None:
