@@ -9,6 +9,7 @@ import streamlit as st
 
 from app.hub import hub
 from app.parts import html
+from app.parts.numbers import as_shown, column_text, count_text
 from app.parts.runs import Run, files_of, numeric_columns, plain, runs_of
 from app.parts.session import look_at, owner, person, start
 from app.parts.ticker import run_again_soon
@@ -43,13 +44,21 @@ def main() -> None:
 def _counts(run: Run, scores: pd.DataFrame) -> None:
     failures = run.failures()
     counts = scores["qc"].value_counts().to_dict() if "qc" in scores else {}
-    entries: list[tuple[str, Any]] = [("Measured", len(scores)), ("Failed to read", len(failures))]
-    entries += [(f"QC {status.upper()}", counts.get(status, 0)) for status in ("pass", "review", "fail")]
+    entries: list[tuple[str, Any]] = [
+        ("Measured", count_text(len(scores))),
+        ("Failed to read", count_text(len(failures))),
+    ]
+    entries += [
+        (f"QC {status.upper()}", count_text(counts.get(status, 0))) for status in ("pass", "review", "fail")
+    ]
     html.show(html.facts(entries))
     if len(failures):
-        with st.expander(f"Not measured: {len(failures)}"):
-            cells = [tuple(html.text(plain(row[name])) for name in ("case", "code", "message", "remedy"))
-                     for _, row in failures.iterrows()]  # fmt: skip
+        with st.expander(f"Not measured: {count_text(len(failures))}"):
+            columns = ("case", "code", "message", "remedy")
+            cells = [
+                tuple(html.text(as_shown(plain(row[name]))) for name in columns)
+                for _, row in failures.iterrows()
+            ]
             html.show(html.table("", ("Case", "Code", "Found", "What to do"), cells, words=(1, 2, 3)))
 
 
@@ -70,24 +79,28 @@ def _distribution(scores: pd.DataFrame) -> str | None:
     column = st.selectbox("Value", columns, index=first)
     bins = histogram(scores[column].dropna().to_numpy(dtype=float))
     largest = max((count for _, _, count in bins), default=1) or 1
-    html.show(
-        html.bars([(f"{low:,.0f} to {high:,.0f}", count / largest, str(count)) for low, high, count in bins])
-    )
+    rows = []
+    for low, high, count in bins:
+        edges = f"{column_text(column, low)} to {column_text(column, high)}"
+        rows.append((edges, count / largest, count_text(count)))
+    html.show(html.bars(rows))
     return str(column)
 
 
 def _table(run: Run, scores: pd.DataFrame, column: str | None) -> None:
     far = outliers(scores[column].to_numpy(dtype=float)) if column else [False] * len(scores)
     cut = f", the first {SHOWN} shown" if len(scores) > SHOWN else ""
-    html.show(f'<p class="quiet">{len(scores)} cases{cut}; “far out” lies more than 1.5 interquartile ranges '
-              "outside the middle half.</p>")  # fmt: skip
+    html.show(
+        f'<p class="quiet">{count_text(len(scores))} cases{cut}; “far out” lies more than 1.5 interquartile '
+        "ranges outside the middle half.</p>"
+    )
     rows = list(zip(scores.iterrows(), far, strict=True))
-    if st.checkbox(f"Only those far out ({sum(far)})", disabled=not any(far)):
+    if st.checkbox(f"Only those far out ({count_text(sum(far))})", disabled=not any(far)):
         rows = [one for one in rows if one[1]]
     for (_, row), is_far in rows[:SHOWN]:
         name, value, flag, action = st.columns([4, 3, 3, 2], vertical_alignment="center")
         name.text(row["case"])
-        value.text(plain(row[column]) if column else "")
+        value.text(column_text(column, row[column]) if column else "")
         flag.text(f"{str(row.get('qc', '')).upper()}{', far out' if is_far else ''}")
         if action.button("Show", key=f"open-{run.name}-{row['case']}"):
             _open(run, str(row["case"]))

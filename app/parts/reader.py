@@ -14,6 +14,7 @@ from app.edits import pending
 from app.hub import Hub
 from app.jobs import HEAVY, BusyError
 from app.parts import html
+from app.parts.numbers import count_text
 from app.parts.ticker import run_again_soon
 from app.parts.volumes import edit_table
 from app.readings import (
@@ -78,7 +79,7 @@ def _history(found: list[Reading], labels: Mapping[str, Any]) -> str:
         models = ", ".join(f"{model['bundle']} {model['version']}" for model in one["model"])
         about = "as shown" if one["labels_sha256"] == labels else f"others ({models})"
         voxels = sum(one.get("edit", {}).get("changed_voxels", {}).values())
-        verdict = DONE[one["decision"]] + (f", {voxels} voxels" if voxels else "")
+        verdict = DONE[one["decision"]] + (f", {count_text(voxels)} voxels" if voxels else "")
         cells.append(tuple(map(html.text, (_time(one), one["user"], verdict, one["reason"], about))))
     head = ("Time (UTC)", "Reader", "Verdict", "Reason", "Labels")
     return html.table("Verdicts on this scan", head, cells, words=(1, 2, 3, 4))
@@ -91,7 +92,9 @@ def _time(entry: Mapping[str, Any]) -> str:
 def _hint(edits: Mapping[str, int]) -> str:
     if not edits:
         return "To edit labels: “Edit” above the images, paint, hand over."
-    return "Handed over: " + ", ".join(f"{count} voxels of {name}" for name, count in edits.items())
+    return "Handed over: " + ", ".join(
+        f"{count_text(count)} voxels of {name}" for name, count in edits.items()
+    )
 
 
 def _store(server: Hub, case: Case, user: Person, decision: str, reason: str) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from app.parts import html
 from app.parts.diagram import reliability_picture
+from app.parts.numbers import count_text, grouped
 
 NOT_KEPT = "The bundle on this machine keeps no calibration of these weights, so nothing is shown."
 
@@ -41,11 +42,11 @@ def calibration_panel(
 
 def _cohort(calibration: Mapping[str, Any], one: Mapping[str, Any]) -> str:
     region = calibration["measured"].get("region")
-    where = f" ({region})" if region else ""
+    where = f" ({grouped(region)})" if region else ""
     splits = " and ".join(calibration["splits"])
     return (
         f"Cohort: {calibration['cases']} scans of the bundle's splits {splits}, "
-        f"{one['after']['n']:,} voxels{where}, fitted {calibration['date']}."
+        f"{count_text(one['after']['n'])} voxels{where}, fitted {calibration['date']}."
     )
 
 
@@ -54,7 +55,7 @@ def _case_words(case: Mapping[str, Any]) -> str:
         return "This case is not marked: its result keeps no confidence of this bundle."
     return (
         f"This case: mean confidence {case['low']:.2f} to {case['high']:.2f} over "
-        f"{case['voxels']:,} labelled voxels, bounds that its uncertainty map allows."
+        f"{count_text(case['voxels'])} labelled voxels, bounds that its uncertainty map allows."
     )
 
 

@@ -79,11 +79,5 @@ def numeric_columns(scores: pd.DataFrame) -> list[str]:
 
 
 def plain(value: Any) -> str:
-    """A cell of a table as text."""
-    return (
-        ""
-        if pd.isna(value)
-        else f"{value:,.1f}".replace(",", " ")
-        if isinstance(value, float)
-        else str(value)
-    )
+    """A cell of words as text."""
+    return "" if pd.isna(value) else str(value)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from app.parts import html
+from app.parts.numbers import count_text
 from lnn_med.io.volumetry import LIMITS, QC_WORDS, age_text, rows_of, saved_pct
 
 SHORT_HASH = 8
@@ -62,6 +63,7 @@ def quality(record: Mapping[str, Any]) -> str:
 def depth_panel(record: Mapping[str, Any], depth: Mapping[str, Any] | None) -> str:
     """How much of the networks ran where: histogram, work, mean depth per structure."""
     compute = record["compute"]
+    work = " of ".join(count_text(compute[name]) for name in ("gflops", "gflops_full"))
     words = {one["blocks"]: one["words"] for one in (depth or {}).get("values", ())}
     rows = []
     for blocks, share in compute["depth_histogram"].items():
@@ -71,9 +73,7 @@ def depth_panel(record: Mapping[str, Any], depth: Mapping[str, Any] | None) -> s
         rows.append((name, share, f"{100 * share:.2f} %"))
     return (
         "<p>Residual blocks that ran at each voxel, counted; share of the scan's voxels. The map is the "
-        "layer “Gate depth” of the images.</p>"
-        + html.bars(rows)
-        + f"<p>Work: {compute['gflops']:,.0f} of {compute['gflops_full']:,.0f} GFLOP at full depth; "
+        "layer “Gate depth” of the images.</p>" + html.bars(rows) + f"<p>Work: {work} GFLOP at full depth; "
         f"<b>{saved_pct(record):.0f} % saved</b>. Networks and gates took {compute['seconds']:.2f} s.</p>"
     )
 

@@ -1,6 +1,7 @@
 // The brush: a reader's changes to a label map, kept as a list of voxels until they are handed over.
 
 import { words } from "./controls.js"
+import { counted } from "./volume.js"
 
 export const BYTES = 5 // of one voxel on its way: offset and label
 const BAR = `
@@ -151,7 +152,7 @@ export function addBar(box, parts, editor, signal) {
     own.sizeWords.textContent = String(editor.sizeMm)
     own.undo.disabled = !editor.strokes.length
     own.hand.disabled = editor.handed
-    own.changed.textContent = `${editor.changed} voxels changed${editor.handed ? "" : ", not handed over"}`
+    own.changed.textContent = `${counted(editor.changed)} voxels changed${editor.handed ? "" : ", not handed over"}`
   }
   const toggle = () => {
     editor.on = !editor.on

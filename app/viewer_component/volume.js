@@ -25,6 +25,11 @@ export async function loadCase(address, report) {
   return new Volume(meta, loaded)
 }
 
+// A whole number as the pages write it: thousands apart by a thin space.
+export function counted(number) {
+  return number.toLocaleString("en-US").replaceAll(",", "\u202f")
+}
+
 function sum(data) {
   let total = 0 // below 2^53 for every image that the readers allow
   for (let at = 0; at < data.length; at += 1) total += data[at]
