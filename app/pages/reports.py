@@ -11,6 +11,7 @@ import streamlit as st
 from app.hub import hub
 from app.jobs import HEAVY, BusyError
 from app.parts import html
+from app.parts.estimates import estimate_tables, report_facts
 from app.parts.runs import Run, protocols_of, references_of, runs_of
 from app.parts.session import owner, person
 from app.parts.ticker import run_again_soon
@@ -19,8 +20,7 @@ from app.report_task import REPORT, MakeReport, next_folder
 server, me, user = hub(), owner(), person()
 FORMATS = {"report.html": "text/html", "report.pdf": "application/pdf", REPORT: "application/json"}
 LARGEST_BYTES = 64 << 20
-LONGEST_FACT = 60  # letters; sentences stand in the report
-NO_PROTOCOL = "none: default endpoints"
+NO_PROTOCOL = "none: no endpoints, all estimates"
 
 
 def main() -> None:
@@ -99,24 +99,15 @@ def _show(found: dict[str, Path]) -> None:
     chosen = st.selectbox("Report", names, index=names.index(newest) if newest in names else 0)
     folder = found[chosen]
     content = json.loads((folder / REPORT).read_bytes())
-    html.show(html.facts([(name, value) for name, value in _plain_entries(content)][:12]))
-    _endpoints(content.get("endpoints") or [])
+    top, below = estimate_tables(content)
+    html.show(report_facts(content) + top)
+    if below:
+        with st.expander("Other structures", icon=":material/list:"):
+            html.show(below)
     for name, kind in FORMATS.items():
         path = folder / name
         if path.is_file() and path.stat().st_size < LARGEST_BYTES:
             st.download_button(f"Save {name}", path.read_bytes(), name, kind, icon=":material/download:")
-
-
-def _endpoints(endpoints: list[dict[str, Any]]) -> None:
-    """Each endpoint of the protocol with its number, as the report has them."""
-    cells = []
-    for one in endpoints:
-        number = one["number"]["estimate"]
-        what = f"{one['statistic']} {one['metric']} {one['structure'] or ''}"
-        shown = "–" if number is None else f"{number:.4g}"
-        cells.append((html.text(what), shown, html.text(one["verdict"])))
-    if cells:
-        html.show(html.table("Endpoints", ("What", "Estimate", "Verdict"), cells, words=(2,)))
 
 
 def _reports() -> dict[str, Path]:
@@ -126,14 +117,6 @@ def _reports() -> dict[str, Path]:
     places = sorted({path.parent for pattern in ("*", "*/*") for path in root.glob(f"{pattern}/{REPORT}")})
     named = {place.relative_to(root).as_posix(): place for place in places}
     return {name: place for name, place in named.items() if user.may_open(name.split("/")[0])}
-
-
-def _plain_entries(content: dict[str, Any]) -> list[tuple[str, Any]]:
-    return [
-        (name.replace("_", " "), value)
-        for name, value in content.items()
-        if isinstance(value, (str, int, float)) and len(str(value)) <= LONGEST_FACT
-    ]
 
 
 main()

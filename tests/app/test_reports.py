@@ -6,6 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
+from app.parts.estimates import estimate_tables
 from app.parts.runs import REFERENCES, protocols_of, references_of
 from app.report_task import MakeReport, next_folder
 from lnn_med.io.nifti import write_nifti
@@ -47,6 +48,9 @@ def test_a_run_is_compared_with_its_reference(tmp_path: Path) -> None:
     answer = MakeReport(str(tmp_path / "run"), str(tmp_path / "manual"), str(out)).run(None, said.append)
     assert answer["problems"] == 0
     assert {"report.json", "report.html", "report.pdf"} <= set(answer["files"])
-    assert json.loads((out / "report.json").read_bytes())["flow"]["analysed"] == 2
+    record = json.loads((out / "report.json").read_bytes())
+    assert record["flow"]["analysed"] == 2
+    assert record["endpoints"] == []
+    assert "1.000 (1.000 to 1.000)" in estimate_tables(record)[0]  # the reference is the run's own labels
     assert said[0] == "Comparing"
     assert said[-1] == "Writing the report"
