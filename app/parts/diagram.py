@@ -1,4 +1,4 @@
-"""A reliability diagram as an SVG picture: dark on white, so that it reads the same in both themes."""
+"""A reliability diagram as an SVG picture: in the ink of the page, so that it reads in both themes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ SIDE, LEFT, TOP = 240, 52, 12  # of the square with the axes, SVG units
 STRIP = 34  # height of the histogram below it
 WIDTH, HEIGHT = LEFT + SIDE + 14, TOP + SIDE + STRIP + 62
 TICKS = (0.0, 0.25, 0.5, 0.75, 1.0)
-INK, BARS, MARK = "#12305c", "#9aa7bb", "#b35a00"
+INK, MARK = "currentColor", "#b35a00"  # the mark has 4.8:1 on white, 3.7:1 on the dark ground
+FAINT = 0.45  # opacity of bars
 
 
 def reliability_picture(bins: Sequence[Mapping[str, Any]], case: Mapping[str, Any], words: str) -> str:
@@ -25,8 +26,7 @@ def reliability_picture(bins: Sequence[Mapping[str, Any]], case: Mapping[str, An
     parts = [*_frame(), *_case(case), *_counts(bins), *(_bin(one) for one in bins), _line(bins)]
     content = (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" '
-        f'height="{HEIGHT}" font-family="sans-serif" font-size="11" fill="#111">'
-        f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#fff"/>{"".join(parts)}</svg>'
+        f'height="{HEIGHT}" font-family="sans-serif" font-size="11" fill="{INK}">{"".join(parts)}</svg>'
     )
     return html.picture(content, words, "diagram")
 
@@ -42,8 +42,8 @@ def _y(share: float) -> float:
 def _frame() -> list[str]:
     bottom, middle = TOP + SIDE + STRIP, LEFT + SIDE / 2
     lines = [
-        f'<rect x="{LEFT}" y="{TOP}" width="{SIDE}" height="{SIDE}" fill="none" stroke="#666"/>',
-        f'<line x1="{_x(0)}" y1="{_y(0)}" x2="{_x(1)}" y2="{_y(1)}" stroke="#666" stroke-dasharray="5 4"/>',
+        f'<rect x="{LEFT}" y="{TOP}" width="{SIDE}" height="{SIDE}" fill="none" stroke="{INK}"/>',
+        f'<line x1="{_x(0)}" y1="{_y(0)}" x2="{_x(1)}" y2="{_y(1)}" stroke="{INK}" stroke-dasharray="5 4"/>',
     ]
     for tick in TICKS:
         lines.append(f'<text x="{LEFT - 6}" y="{_y(tick) + 4:.1f}" text-anchor="end">{tick:g}</text>')
@@ -65,8 +65,8 @@ def _case(case: Mapping[str, Any]) -> list[str]:
     return [
         f'<rect x="{low:.1f}" y="{TOP}" width="{width:.1f}" height="{SIDE + STRIP}" fill="{MARK}" '
         f'fill-opacity="0.25" stroke="{MARK}" stroke-dasharray="3 2"/>',
-        f'<text x="{LEFT + SIDE}" y="{bottom + 50}" text-anchor="end" fill="{MARK}" font-weight="bold">'
-        "\u25a8 this case, mean confidence</text>",
+        f'<text x="{LEFT + SIDE}" y="{bottom + 50}" text-anchor="end" font-weight="bold">'
+        f'<tspan fill="{MARK}">\u25a8</tspan> this case, mean confidence</text>',
     ]
 
 
@@ -79,7 +79,7 @@ def _counts(bins: Sequence[Mapping[str, Any]]) -> list[str]:
         left, right = _x(one["low"]), _x(one["high"])
         bars.append(
             f'<rect x="{left + 1:.1f}" y="{TOP + SIDE + STRIP - height:.1f}" width="{right - left - 2:.1f}" '
-            f'height="{height:.1f}" fill="{BARS}"/>'
+            f'height="{height:.1f}" fill="{INK}" fill-opacity="{FAINT}"/>'
         )
     return bars
 
@@ -89,7 +89,7 @@ def _bin(one: Mapping[str, Any]) -> str:
     x = _x(one["confidence"])
     return (
         f'<line x1="{x:.1f}" y1="{_y(one["consistency_low"]):.1f}" x2="{x:.1f}" '
-        f'y2="{_y(one["consistency_high"]):.1f}" stroke="{BARS}" stroke-width="7"/>'
+        f'y2="{_y(one["consistency_high"]):.1f}" stroke="{INK}" stroke-opacity="{FAINT}" stroke-width="7"/>'
         f'<circle cx="{x:.1f}" cy="{_y(one["observed"]):.1f}" r="3.2" fill="{INK}"/>'
     )
 

@@ -9,6 +9,17 @@ from typing import Any
 
 import streamlit as st
 
+from app.parts.numbers import as_shown
+
+WIDE = 5  # columns from which a table scrolls in a narrow window, and so must be reached by the keyboard
+# Inside a picture, which takes the browser's theme as the page does: ink on the page's own ground.
+THEMED = """<style>
+svg { color: #1b1b1b; } @media (prefers-color-scheme: dark) { svg { color: #ececec; } }
+text { fill: currentColor; } rect[fill="#fff"] { fill: none; }
+rect[fill="#d5d5d5"] { fill: currentColor; fill-opacity: 0.16; }
+[stroke="#000"], [stroke="#333"] { stroke: currentColor; }
+[stroke="#a00000"] { stroke: #e03131; } [fill="#a00000"] { fill: #e03131; }
+</style>"""
 STYLE = """<style>
 .lnn { font-size: 0.95rem; line-height: 1.45; }
 .lnn table { border-collapse: collapse; width: 100%; margin: 0.2rem 0 0.6rem;
@@ -38,11 +49,15 @@ STYLE = """<style>
 .lnn .bars .bar { height: 0.9rem; background: currentColor; opacity: 0.75; }
 .lnn h3 { font-size: 1.05rem; padding: 0.4rem 0 0.1rem; margin: 0; }
 .lnn code { font-size: 0.85em; overflow-wrap: anywhere; color: inherit; background: none; padding: 0; }
-.lnn img.diagram { width: min(100%, 21rem); height: auto; border-radius: 4px; }
-.lnn img.plot { display: block; width: min(100%, 46rem); height: auto; border-radius: 4px; }
+.lnn img.diagram { width: min(100%, 21rem); height: auto; }
+.lnn img.plot { display: block; width: min(100%, 46rem); height: auto; }
 .lnn .scroll { overflow-x: auto; }
-.lnn-mark { position: fixed; right: 0; bottom: 0; z-index: 9; padding: 0.15rem 0.7rem; font-size: 0.8rem;
-  background: #1b1b1b; color: #fff; border-top-left-radius: 6px; }
+.lnn-mark { position: fixed; inset: auto 0 0; z-index: 9; height: 1.5rem; line-height: 1.5rem;
+  padding: 0 0.7rem; font-size: 0.8rem; text-align: right; white-space: nowrap; overflow: hidden;
+  background: #1b1b1b; color: #fff; }
+.stApp { bottom: 1.5rem; } /* the mark lies below the page, never on it */
+.stApp [data-testid="stMain"] { height: calc(100dvh - 1.5rem); }
+.stTabs [role="tab"][aria-selected="true"] p { color: light-dark(#1b1b1b, #ececec); }
 .stMainBlockContainer { padding-top: 3.6rem; padding-bottom: 2rem; }
 </style>"""
 
@@ -73,9 +88,11 @@ def table(caption: str, head: Sequence[str], rows: Sequence[Sequence[str]], word
         for first, *rest in rows
     )
     title = f"<caption>{escape(caption)}</caption>" if caption else ""
-    return (
-        f'<div class="scroll"><table>{title}<thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
+    reach = (
+        f' tabindex="0" role="region" aria-label="{escape(caption) or "Table"}"' if len(head) >= WIDE else ""
     )
+    inside = f"<table>{title}<thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"
+    return f'<div class="scroll"{reach}>{inside}</div>'
 
 
 def facts(entries: Sequence[tuple[str, Any]]) -> str:
@@ -100,11 +117,19 @@ def bars(rows: Sequence[tuple[str, float, str]]) -> str:
 
 
 def picture(svg: str, words: str, kind: str) -> str:
-    """An SVG as `<img>`, which runs no script; `words` say what it shows, `kind` is its class of style."""
-    data = base64.b64encode(svg.encode()).decode()
+    """An SVG in the theme's colours as `<img>`, which runs no script.
+
+    Args:
+        svg: drawn in the inks of THEMED, on white or on nothing.
+        words: what it shows, for whoever does not see it.
+        kind: its class of style.
+    """
+    opening, rest = svg.split(">", 1)
+    data = base64.b64encode(f"{opening}>{THEMED}{rest}".encode()).decode()
     return f'<img class="{kind}" alt="{text(words)}" src="data:image/svg+xml;base64,{data}">'
 
 
 def problem(error: dict[str, str]) -> None:
     """A refusal: what was found, what to do, and the code for whoever helps."""
-    st.error(f"**{error['message']}**\n\n{error['remedy']}\n\nCode {error['code']}".replace("$", "\\$"))
+    words = as_shown(f"**{error['message']}**\n\n{error['remedy']}\n\nCode {error['code']}")
+    st.error(words.replace("$", "\\$"))

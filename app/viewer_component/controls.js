@@ -2,6 +2,7 @@
 
 import { css } from "./colours.js"
 import { KEYS } from "./pointer.js"
+import { counted } from "./volume.js"
 
 export const LAYER_WORDS = {
   segmentation: "Structures",
@@ -50,7 +51,9 @@ export function build(root) {
     parts.planes.append(canvas)
     parts.canvases[name] = canvas
   }
-  const side = element("div", "side")
+  const side = Object.assign(element("div", "side"), { tabIndex: 0 }) // it scrolls, so the keyboard must reach it
+  side.setAttribute("role", "group")
+  side.setAttribute("aria-label", "Values and legend")
   parts.readout = side.appendChild(element("dl", "readout"))
   parts.readout.setAttribute("aria-live", "polite")
   parts.legend = side.appendChild(element("div", "legend"))
@@ -161,7 +164,7 @@ function signed(value) {
 }
 
 function short(value) {
-  return Number.isInteger(value) ? String(value) : value.toPrecision(5)
+  return Number.isInteger(value) ? counted(value) : value.toPrecision(5)
 }
 
 function legend(box, viewer) {

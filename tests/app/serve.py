@@ -1,8 +1,8 @@
-"""Starts a viewer whose networks are a threshold: `python -m tests.app.serve PORT [RUNS [READINGS]]`."""
+"""Starts a viewer whose networks are a threshold: `python -m tests.app.serve PORT [--runs FOLDER] ...`."""
 
 from __future__ import annotations
 
-import sys
+import argparse
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,6 +17,16 @@ from lnn_med.prediction import Prediction
 from lnn_med.volume import Volume
 from tests.app.stand_in import stand_in_prediction
 
+FAILS_AT = 120.0  # years: a head of this age fails its quality check
+SECRETS = {
+    "auth": {
+        "redirect_uri": "http://localhost/oauth2callback",
+        "cookie_secret": "made up",
+        "client_id": "viewer",
+        "client_secret": "made up",
+        "server_metadata_url": "http://localhost:9/.well-known/openid-configuration",  # nobody answers there
+    }
+}
 SCALE = DepthScale(30, (Exits("brain-t1", (11, 13, 15)), Exits("hippocampus-t1", (11, 13, 15))))
 
 
@@ -34,7 +44,8 @@ class StandIn:
 
         def predict(volume: Volume, clinical: Mapping[str, Any] | None = None) -> Prediction:
             time.sleep(self.seconds)
-            return stand_in_prediction(volume, clinical=clinical)
+            status = "fail" if (clinical or {}).get("age") == FAILS_AT else "review"
+            return stand_in_prediction(volume, status, clinical)
 
         return predict
 
@@ -46,6 +57,22 @@ class StandIn:
 if __name__ == "__main__":
     from tests.app.serve import StandIn as Importable  # not __main__'s: workers find it by name
 
-    runs, readings = (Path(sys.argv[at]) if len(sys.argv) > at else None for at in (2, 3))
-    port, largest = int(sys.argv[1]), 8 << 20
-    serve(Settings(port, models=Importable(), runs=runs, readings=readings, upload_total_bytes=largest))
+    parser = argparse.ArgumentParser()
+    parser.add_argument("port", type=int)
+    for name in ("--runs", "--readings", "--access"):
+        parser.add_argument(name, type=Path)
+    parser.add_argument("--auth", default="none")
+    parser.add_argument("--seconds", type=float, default=0.0, help="that a scan takes")
+    given = parser.parse_args()
+    serve(
+        Settings(
+            given.port,
+            given.auth,
+            Importable(given.seconds),
+            given.runs,
+            given.access,
+            SECRETS if given.auth == "oidc" else None,
+            readings=given.readings,
+            upload_total_bytes=8 << 20,
+        )
+    )

@@ -63,7 +63,14 @@ def picture_of(panel: str) -> str:
 
 def test_the_panel_shows_the_cohort_its_errors_and_this_case() -> None:
     panel = calibration_panel(MODEL, CALIBRATION, {"low": 0.9, "high": 0.95, "voxels": 1234}, 1)
-    for text in ("17 scans", "0.0311", "0.0122", "0.0021", "Exit 1, last of this case", "0.90 to 0.95"):
+    said = (
+        "17 scans",
+        "40 voxels",
+        "Exit 1, last of this case",
+        "0.90 to 0.95",
+        "1\u202f234 labelled voxels",
+    )
+    for text in (*said, "0.0311", "0.0122", "0.0021"):
         assert text in panel, text
     assert "this case" in picture_of(panel)
     assert picture_of(panel).count("<circle") == 1

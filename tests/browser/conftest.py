@@ -9,6 +9,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -89,24 +90,36 @@ def readings_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def base(runs_folder: Path, readings_folder: Path) -> Iterator[str]:
+def log_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All that the viewer says."""
+    return tmp_path_factory.mktemp("log") / "viewer.log"
+
+
+@pytest.fixture(scope="session")
+def base(runs_folder: Path, readings_folder: Path, log_file: Path) -> Iterator[str]:
     """Address of a running viewer."""
+    options = ("--runs", runs_folder, "--readings", readings_folder)
+    with serving(*options, log=log_file) as port:
+        yield f"http://localhost:{port}"
+
+
+@contextmanager
+def serving(*options: object, log: Path) -> Iterator[int]:
+    """Port of a viewer of its own, stopped afterwards."""
     if CHROMIUM is None:
         pytest.skip("needs Chromium")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.app.serve", str(port), str(runs_folder), str(readings_folder)],
-        cwd=ROOT,
-    )
-    address = f"http://localhost:{port}"
-    try:
-        _wait_for(f"{address}/_stcore/health", process)
-        yield address
-    finally:
-        process.terminate()
-        process.wait(30)
+    command = [sys.executable, "-m", "tests.app.serve", str(port), *map(str, options)]
+    with log.open("wb") as said:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=said, stderr=subprocess.STDOUT)
+        try:
+            _wait_for(f"http://localhost:{port}/_stcore/health", process)
+            yield port
+        finally:
+            process.terminate()
+            process.wait(30)
 
 
 def _wait_for(address: str, process: subprocess.Popen[bytes]) -> None:
@@ -133,7 +146,8 @@ def chromium() -> Iterator[Any]:
 
 def open_window(base: str, browser: Any, **options: Any) -> Window:
     """A window with an empty memory, on the first page."""
-    context = browser.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True, **options)
+    options = {"viewport": {"width": 1280, "height": 900}, "accept_downloads": True, **options}
+    context = browser.new_context(**options)
     page = context.new_page()
     page.set_default_timeout(WAIT_MS)
     window = Window(page, base)

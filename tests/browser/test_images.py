@@ -128,7 +128,7 @@ def test_a_click_on_the_marker_reads_its_place_and_structure(viewer: Window, pla
     found = np.array([float(part) for part in text.split(",")])
     assert np.abs(found - marker_mm(phantom())).max() < 2 * max(phantom().spacing_mm)
     assert "Hippocampus, left" in viewer.page.locator("#readout-segmentation").inner_text()
-    assert viewer.page.locator("#readout-value").inner_text() == "1000"
+    assert viewer.page.locator("#readout-value").inner_text() == "1\u202f000"
     voxel = [int(part) for part in viewer.page.locator("#readout-voxel").inner_text().split(",")]
     assert np.abs(geometry.voxel_to_mm(phantom().affine, voxel) - found).max() < 0.06
 

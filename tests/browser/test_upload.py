@@ -95,4 +95,4 @@ def test_more_bytes_than_allowed_are_refused_whatever_the_name(window: Window, t
     window.give(tmp_path / "small.nii")
     alert = window.page.get_by_role("alert").filter(has_text="E_SIZE")
     alert.wait_for()
-    assert "8,388,608 bytes" in alert.inner_text()
+    assert "8\u202f388\u202f608 bytes" in alert.inner_text()
