@@ -68,6 +68,7 @@ class Store:
         self.root = Path(tempfile.mkdtemp(prefix="lnn-med-view-", dir=root))  # mode 0700
         self.keep_seconds = keep_seconds
         self._cases: dict[str, Case] = {}
+        self._users: dict[str, str] = {}  # owner -> who is signed in there
         self._lock = threading.Lock()
         self._stop = threading.Event()
         threading.Thread(target=self._sweep, daemon=True, name="case-sweeper").start()
@@ -102,8 +103,15 @@ class Store:
             self._cases.pop(case.token, None)
         shutil.rmtree(case.folder, ignore_errors=True)
 
+    def sign_in(self, owner: str, user: str) -> None:
+        """Say who uses this browser now; what somebody else left in it is deleted."""
+        if self._users.get(owner, user) != user:
+            self.forget(owner)
+        self._users[owner] = user
+
     def forget(self, owner: str) -> None:
         """Delete all cases of an owner."""
+        self._users.pop(owner, None)
         for case in self.of(owner):
             self.drop(case)
 

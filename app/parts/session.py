@@ -45,6 +45,7 @@ def person() -> Person:
     if found is None:
         st.error("Your name is not in the list of this server's users. Ask its administrator.")
         st.stop()
+    server.store.sign_in(owner(), found.name)
     return found
 
 

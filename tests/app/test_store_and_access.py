@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 
-from app.auth import Access
+pytest.importorskip("streamlit")
+from app.auth import ADMIN, Access, Person
+from app.hub import COOKIE, Hub
+from app.parts import session
+from app.parts.runs import runs_of
 from app.settings import Settings
 from app.store import Store, owner_of
 from lnn_med.errors import ConfigError
+from lnn_med.scoring.runner import RUN_FILE
 
 
 def test_a_case_is_found_by_its_owner_alone(tmp_path: Path) -> None:
@@ -38,6 +45,83 @@ def test_cases_that_nobody_looks_at_are_deleted_with_their_files(tmp_path: Path)
     assert not old.folder.exists()
     assert seen.folder.exists()
     store.close()
+
+
+def test_who_signs_in_next_finds_nothing_of_who_was_there_before(tmp_path: Path) -> None:
+    store = Store(tmp_path, 60)
+    browser, other = owner_of("cookie"), owner_of("another cookie")
+    store.sign_in(browser, "ann")
+    case, elsewhere = store.new(browser), store.new(other)
+    store.sign_in(browser, "ann")
+    assert store.find(case.token, browser) is case
+    store.sign_in(browser, "bob")
+    assert store.of(browser) == []
+    assert not case.folder.exists()
+    assert store.find(elsewhere.token, other) is elsewhere
+    store.close()
+
+
+class StoppedError(Exception):
+    """In the place of Streamlit's own way to end a page."""
+
+
+@pytest.mark.parametrize(
+    ("auth", "user", "header", "role"),
+    [
+        ("none", {}, "", "admin"),
+        (
+            "oidc",
+            {"is_logged_in": True, "email": "Ann@X.org"},
+            "root",
+            "reader",
+        ),  # a header counts for nothing
+        ("oidc", {"is_logged_in": True, "email": "eve@x.org"}, "root", None),
+        ("oidc", {"is_logged_in": False}, "root", None),
+        ("proxy", {"is_logged_in": True, "email": "eve@x.org"}, "root", "admin"),
+        ("proxy", {}, "eve", None),
+        ("proxy", {}, "", None),
+    ],
+)
+def test_a_page_is_shown_to_whom_the_login_names_and_the_list_knows(
+    auth: str,
+    user: dict[str, object],
+    header: str,
+    role: str | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    page = MagicMock()
+    page.stop.side_effect = StoppedError
+    page.button.return_value = False
+    page.context.headers = {"X-Forwarded-User": header}
+    page.context.cookies = {COOKIE: "cookie"}
+    page.user.is_logged_in = user.get("is_logged_in", False)
+    page.user.get = user.get
+    file = tmp_path / "access.yaml"
+    file.write_text("users:\n  ann@x.org: {role: reader, studies: [one]}\n  root: {role: admin}\n")
+    none: Any = None
+    store = Store(tmp_path, 60)
+    server = Hub(Settings(auth=auth, access=file, secrets={}), store, none, none, Access.read(file))
+    monkeypatch.setattr(session, "st", page)
+    monkeypatch.setattr(session, "hub", lambda: server)
+    if role is None:
+        with pytest.raises(StoppedError):
+            session.person()
+    else:
+        assert session.person().role == role
+    store.close()
+
+
+def test_a_reader_s_list_holds_the_runs_of_their_studies_alone(tmp_path: Path) -> None:
+    for study in ("one", "two"):
+        (tmp_path / study).mkdir()
+        (tmp_path / study / RUN_FILE).write_text("{}")
+    (tmp_path / "no run").mkdir()
+    seen = [
+        [run.name for run in runs_of(tmp_path, person)]
+        for person in (Person("ann", studies=("one",)), Person("eve"), Person("root", ADMIN))
+    ]
+    assert seen == [["one"], [], ["one", "two"]]
 
 
 def test_the_access_file_decides_and_strangers_may_nothing(tmp_path: Path) -> None:
