@@ -42,13 +42,13 @@ from lnn_med.training.dementia import (
     folds_of,
     gather,
     risk_models,
-    template_centroids,
     with_offsets,
 )
 from lnn_med.training.held_back import OLD_YEARS, fit_sum, mean_logit, reliability
 from lnn_med.training.people import people_table
 from lnn_med.training.risk_fit import code_of
 from lnn_med.training.run_config import shipped_config
+from lnn_med.training.template import template_centroids
 
 Rows = NDArray[np.intp]
 Values = NDArray[np.float64]

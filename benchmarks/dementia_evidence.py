@@ -29,9 +29,10 @@ from lnn_med.inference.runtime import Engine, RuntimeConfig
 from lnn_med.io import read
 from lnn_med.training.classifier_config import read_classifier_run
 from lnn_med.training.classify import answers
-from lnn_med.training.dementia import Cohort, gather, risk_models, template_centroids, with_offsets
+from lnn_med.training.dementia import Cohort, gather, risk_models, with_offsets
 from lnn_med.training.people import people_table
 from lnn_med.training.run_config import shipped_config
+from lnn_med.training.template import template_centroids
 from lnn_med.transforms import disturb
 from lnn_med.volume import Volume
 

@@ -78,6 +78,7 @@ class WarningCode(str, Enum):
     FILETYPE = "W_FILETYPE"
     SIDE_UNKNOWN = "W_SIDE_UNKNOWN"
     FOV = "W_FOV"
+    TEMPLATE = "W_TEMPLATE"
 
 
 _REMEDIES = {

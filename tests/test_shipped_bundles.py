@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from lnn_med import Prediction, Predictor, Volume, read
+from lnn_med.errors import WarningCode
 from lnn_med.geometry import all_orientations
 from lnn_med.io.mni_template import mni152_template
 from lnn_med.prediction import DEPTH, HIPPOCAMPUS, SEGMENTATION
@@ -93,6 +95,23 @@ def test_mirrored_head_comes_out_mirrored(
                 before == names[f"{structure}_{side}"], after == names[f"{structure}_{opposite}"]
             )
             assert agreement > 0.85, f"{structure}_{side}"
+
+
+def test_a_normalised_head_gets_a_warning_and_no_percentiles(
+    predictor: Predictor, template: Volume, measured: Prediction
+) -> None:
+    """The template as itself, and as a smaller head that lies elsewhere: as it would come from a scanner."""
+    assert WarningCode.TEMPLATE in {found.code for found in measured.findings}
+    elsewhere = template.affine.copy()
+    elsewhere[:3] /= 1.12
+    elsewhere[:3, 3] += (3.0, -24.0, 31.0)
+    clinical = {"age": 60.0, "sex": "F"}
+    for affine, normalised in ((template.affine, True), (elsewhere, False)):
+        found = predictor(replace(template, affine=affine), clinical)
+        left = next(entry for entry in found.structures if entry.name == "Hippocampus_L")
+        assert (WarningCode.TEMPLATE in {each.code for each in found.findings}) == normalised
+        assert (left.percentile is None) == normalised
+        assert (found.reference is None) == normalised
 
 
 def test_attention_runs_on_blocks_of_at_least_4096_tokens(measured: Prediction) -> None:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from lnn_med.geometry import voxel_to_mm
-from lnn_med.inference.label_sums import label_centres
+from lnn_med.transforms.label_sums import label_centres
 from lnn_med.volume import Affine
 
 Labels = NDArray[np.uint8]  # (I, J, K)

@@ -81,7 +81,9 @@ def covariates(person: Person, usual_icv_mm3: float, log: bool) -> tuple[float, 
 class Percentiles:
     """Content of percentiles.json; empty for a bundle without reference people.
 
-    They hold for volumes of the weights `weights_sha256` at depth auto and for ages within `ages`.
+    They hold for volumes of the weights `weights_sha256` at depth auto, for ages within `ages`, and for
+    brains of their own size: where these weights find the structures in the MNI152 template is `template_mm`
+    (RAS mm), so that a normalised image is noticed.
     """
 
     reference_people: str = ""  # who they are, and their licence
@@ -91,6 +93,7 @@ class Percentiles:
     usual_icv_mm3: float = 0.0  # mean of the reference people
     curves: Mapping[str, Curve] = field(default_factory=dict)
     measured: Mapping[str, Any] = field(default_factory=dict)
+    template_mm: Mapping[str, tuple[float, float, float]] = field(default_factory=dict)
 
     def covers(self, age: float) -> bool:
         """Whether there were people of that age; curves are not continued beyond them."""

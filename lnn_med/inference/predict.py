@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import re
@@ -19,10 +20,9 @@ from lnn_med.inference.bundle import Bundle, load_bundle
 from lnn_med.inference.bundle_files import list_bundles
 from lnn_med.inference.classifier_bundle import ClassifierBundle, is_classifier, load_classifier
 from lnn_med.inference.dementia import DementiaReader
-from lnn_med.inference.head import segment_head
+from lnn_med.inference.head import Segmented, segment_head
 from lnn_med.inference.hippocampus import segment_crop, segment_in_head
 from lnn_med.inference.judgement import head_quality, seen_quality
-from lnn_med.inference.label_sums import label_counts, label_sums
 from lnn_med.inference.percentiles import Person, both_sides
 from lnn_med.inference.quality import FINE_LABELS_MM, is_crop, judge_crop, resolution_findings
 from lnn_med.inference.runtime import Engine, Run, RuntimeConfig
@@ -39,6 +39,8 @@ from lnn_med.prediction import (
     Reference,
     Structure,
 )
+from lnn_med.transforms.label_sums import label_counts, label_sums
+from lnn_med.transforms.standard_space import centroids_mm, to_standard_space
 from lnn_med.volume import ImageArray, Source, Volume
 
 HEAD, CROP = "brain-t1", "hippocampus-t1"
@@ -156,7 +158,8 @@ class Predictor:
         label_names: dict[str, Mapping[int, str]] = {SEGMENTATION: names}
         icv_mm3 = sum(sizes.values())
         both = {**sizes, **both_sides(sizes)}
-        person = _person(clinical, icv_mm3, engine)
+        normalised = _in_template_space(brain, volume, engine)
+        person = None if normalised else _person(clinical, icv_mm3, engine)
         percentiles = _percentiles(both, person, engine)
         structures = tuple(
             replace(entry, percentile=percentiles.get(entry.name))
@@ -191,7 +194,7 @@ class Predictor:
             software=software(),
             classification=tuple(entry for each in judged for entry in each.entries),
             reference=_reference(both, person, engine),
-            findings=(*volume.findings, *resolution_findings(volume)),
+            findings=(*volume.findings, *resolution_findings(volume), *normalised),
         )
 
     def _crop(self, volume: Volume, engine: Engine) -> Prediction:
@@ -257,6 +260,28 @@ def _person(clinical: Mapping[str, float | str], icv_mm3: float, engine: Engine)
     if engine.config.depth != "auto" or engine.config.budget is not None:
         return None
     return Person(float(age), sex, icv_mm3)
+
+
+def _in_template_space(brain: Segmented, volume: Volume, engine: Engine) -> tuple[Finding, ...]:
+    """A warning if the brain was brought into the size of the MNI template before it came here."""
+    places = engine.bundle.percentiles.template_mm
+    if not places:
+        return ()
+    found_mm = centroids_mm(brain.labels, volume.affine, 1 + max(engine.bundle.label_names))
+    names = [engine.bundle.label_names.get(1 + n, "") for n in range(len(found_mm))]
+    unknown = (math.nan,) * 3
+    template_mm = np.array([places.get(name, unknown) for name in names])
+    try:
+        normalised = to_standard_space(found_mm, template_mm).is_identity
+    except ValueError:  # too few structures; quality control says so
+        normalised = False
+    if not normalised:
+        return ()
+    text = (
+        "The brain lies in the MNI template and is as large: the image seems to be normalised. Volumes in "
+        "mm³ are then not those of the person, and no percentiles are given."
+    )
+    return (Finding(WarningCode.TEMPLATE, text),)
 
 
 def _percentiles(sizes: Mapping[str, float], person: Person | None, engine: Engine) -> dict[str, float]:

@@ -28,11 +28,8 @@ from lnn_med.inference.classifier_bundle import (
     ClassifierInfo,
     save_classifier,
 )
-from lnn_med.inference.head import spacing_ratio
-from lnn_med.inference.model_space import into_model_space
 from lnn_med.inference.risk_model import RECORD, RiskModel
 from lnn_med.inference.runtime import Engine, RuntimeConfig
-from lnn_med.io.mni_template import mni152_template
 from lnn_med.training.card import classifier_card
 from lnn_med.training.classifier_calibrate import calibrate
 from lnn_med.training.classifier_config import ClassifierRun, read_classifier_run
@@ -43,7 +40,7 @@ from lnn_med.training.held_back import (
 )
 from lnn_med.training.people import Measured, PeopleSource, measure_people
 from lnn_med.training.risk_fit import SETS, both_sides_log, fit_risk_models, logits
-from lnn_med.transforms.standard_space import centroids_mm
+from lnn_med.training.template import template_centroids
 
 logger = logging.getLogger(__name__)
 MMSE = RECORD.index("mmse")
@@ -111,16 +108,6 @@ def train_classifier(
     return save_classifier(
         place / BUNDLE, info, networks, template, calibration, classifier_card(info, calibration)
     )
-
-
-def template_centroids(engine: Engine) -> Values:
-    """Where the structures lie in the MNI152 template, RAS mm, (classes - 1, 3)."""
-    template = mni152_template()
-    space = engine.bundle.info.space
-    seen = into_model_space(template, space)
-    found = engine(seen.image, spacing_ratio(template, space.spacing_mm)).probabilities
-    labels = found.argmax(dim=-1).to(torch.uint8).numpy()
-    return centroids_mm(labels, seen.placement.affine, found.shape[-1])
 
 
 def gather(

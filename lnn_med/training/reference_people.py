@@ -16,8 +16,10 @@ from lnn_med.errors import ConfigError
 from lnn_med.inference.bundle import Bundle, load_bundle, save_percentiles
 from lnn_med.inference.percentiles import Percentiles, Person, both_sides
 from lnn_med.inference.predict import HEAD, Predictor, job_of
+from lnn_med.inference.runtime import Engine
 from lnn_med.io import read
 from lnn_med.training.percentile_fit import FEWEST, Values, fit_curve
+from lnn_med.training.template import template_centroids
 
 logger = logging.getLogger(__name__)
 COLUMNS = ("image", "age", "sex")
@@ -87,10 +89,18 @@ def add_percentiles(
         usual_icv_mm3=usual_icv_mm3,
         curves={name: curve for name, curve in fits.items() if curve is not None},
         measured=_measured(kept, people, volumes, model),
+        template_mm=_places(predictor.engines[HEAD]),
     )
     if out is not None:
         shutil.copytree(model.path, out, dirs_exist_ok=True)
     return save_percentiles(out or model.path, percentiles)
+
+
+def _places(engine: Engine) -> dict[str, tuple[float, float, float]]:
+    """Where each structure lies in the MNI152 template, RAS mm to 0.01."""
+    found = np.round(template_centroids(engine), 2)
+    names = engine.bundle.label_names
+    return {names[1 + n]: (x, y, z) for n, (x, y, z) in enumerate(found.tolist()) if np.isfinite(x)}
 
 
 def _measured(

@@ -49,6 +49,7 @@ class Shrinking:
 
     def __init__(self, chain: tuple[Path, ...]) -> None:
         self.seen = 0
+        self.engines = predictor(HEAD).engines
         self.one = predictor(HEAD)(head())
 
     def __call__(self, volume: Volume) -> Prediction:

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from scipy.ndimage import center_of_mass
+from scipy.spatial.transform import Rotation
 
 from lnn_med import geometry
-from lnn_med.transforms.standard_space import FEWEST, centroids_mm, to_standard_space
+from lnn_med.transforms.standard_space import FEWEST, StandardSpace, centroids_mm, to_standard_space
 
 N = 40
 
@@ -47,6 +48,25 @@ def test_a_known_affine_is_found_and_its_volume_change() -> None:
     assert np.allclose(found.affine, tilted())
     assert found.growth == pytest.approx(abs(np.linalg.det(tilted()[:3, :3])))
     assert found.residual_mm < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("stretch", "shift_mm", "degrees", "expected"),
+    [
+        ((1.0, 1.0, 1.0), (0.0, 0.0, 0.0), 0, True),
+        ((1.05, 0.96, 1.02), (4.0, -3.0, 5.0), 2, True),  # as the template finds another person's brain
+        ((1.18, 1.12, 1.02), (0.0, 0.0, 0.0), 0, False),  # a head of its own size
+        ((1.0, 1.0, 1.0), (0.0, 22.0, -14.0), 0, False),  # of the template's size, but where a scanner has it
+        ((1.0, 1.0, 1.0), (0.0, 0.0, 0.0), 20, False),
+    ],
+)
+def test_a_brain_that_already_lies_in_the_template_is_noticed(
+    stretch: tuple[float, ...], shift_mm: tuple[float, ...], degrees: float, expected: bool
+) -> None:
+    turn = Rotation.from_euler("x", degrees, degrees=True).as_matrix()
+    affine = np.eye(4)
+    affine[:3, :3], affine[:3, 3] = turn @ np.diag(stretch), shift_mm
+    assert StandardSpace(affine, 1.5).is_identity == expected
 
 
 def test_a_misplaced_structure_hardly_moves_the_brain() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lnn_med.inference.label_sums import label_centres, label_counts, label_sums
+from lnn_med.transforms.label_sums import label_centres, label_counts, label_sums
 
 SIZE = 7
 
