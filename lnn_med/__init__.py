@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from lnn_med.io import read
     from lnn_med.io.nifti import write_nifti
     from lnn_med.io.result_files import write_prediction
-    from lnn_med.models.lnn import LNN, LNNConfig
+    from lnn_med.models.lnn import LNN
+    from lnn_med.models.lnn_config import LNNConfig
     from lnn_med.prediction import Prediction, Structure
     from lnn_med.scoring.runner import score
     from lnn_med.training.loop import train
@@ -30,7 +31,7 @@ _HOMES = {
     "Finding": "errors",
     "InputError": "errors",
     "LNN": "models.lnn",
-    "LNNConfig": "models.lnn",
+    "LNNConfig": "models.lnn_config",
     "LnnMedError": "errors",
     "Prediction": "prediction",
     "Predictor": "inference.predict",

@@ -33,7 +33,8 @@ from lnn_med.inference.bundle_files import (
 from lnn_med.inference.calibration import Calibration
 from lnn_med.inference.model_space import ModelSpaceConfig
 from lnn_med.inference.percentiles import Percentiles
-from lnn_med.models.lnn import LNN, LNNConfig
+from lnn_med.models.lnn import LNN
+from lnn_med.models.lnn_config import LNNConfig
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -22,12 +21,12 @@ from torch.utils.data import DataLoader, Subset
 from lnn_med import config as configuration
 from lnn_med.errors import ConfigError
 from lnn_med.inference.bundle import Bundle, BundleInfo, load_bundle, save_bundle
-from lnn_med.inference.runtime import has_bf16
 from lnn_med.models.layer_attention import SkipSchedule
 from lnn_med.models.lnn import LNN
 from lnn_med.training.card import model_card
 from lnn_med.training.datasets import Item, Variants, case_names, collate, load_cases, split_cases
-from lnn_med.training.losses import Terms, class_weights, network_loss
+from lnn_med.training.losses import class_weights
+from lnn_med.training.network_and_loss import NetworkAndLoss
 from lnn_med.training.run_config import RunConfig, read_run_config, shipped_config
 from lnn_med.training.schedule import Average, learning_rate, make_optimizers, set_rate
 from lnn_med.training.validate import validate
@@ -126,7 +125,7 @@ class _Run:
         """Train to the last step or the time limit; returns the bundle."""
         schedule, started, saved = self.config.schedule, time.monotonic(), time.monotonic()
         bundle = None
-        wrapped = _Loss(self.network, self.weights, self.config)
+        wrapped = NetworkAndLoss(self.network, self.weights, self.config)
         model = (
             DistributedDataParallel(wrapped, find_unused_parameters=True) if self.team.size > 1 else wrapped
         )
@@ -346,48 +345,9 @@ class _Run:
         }
 
 
-class _Loss(nn.Module):
-    """Network and loss as one module, so that DDP sees every parameter used in `forward`."""
-
-    def __init__(self, network: LNN, weights: Tensor, config: RunConfig) -> None:
-        super().__init__()
-        self.network, self.config = network, config
-        self.register_buffer("class_weights", weights, persistent=False)
-        self.bf16 = config.bf16 and has_bf16(weights.device)
-        self.terms = Terms()
-        if config.compile and _can_compile(weights.device):
-            network.fuse()
-            self.terms = Terms.compiled()
-
-    def forward(
-        self, image: Tensor, labels: Tensor, ratio: Tensor, seeds: Tensor, coarse: bool, gates: bool
-    ) -> tuple[Tensor, dict[str, float]]:
-        weights = self.get_buffer("class_weights")
-        with torch.autocast(image.device.type, torch.bfloat16, enabled=self.bf16):
-            return network_loss(
-                self.network,
-                image,
-                labels,
-                ratio,
-                seeds,
-                weights,
-                self.config.loss,
-                coarse,
-                gates,
-                self.terms,
-            )
-
-
 def asdict_split(split: Any) -> dict[str, list[str]]:
     """Case names of each part."""
     return dict(split._asdict())
-
-
-def _can_compile(device: torch.device) -> bool:
-    if device.type == "cuda" or shutil.which(os.environ.get("CXX", "g++")):
-        return True
-    logger.warning("compile: no C++ compiler (g++, or CXX) here; training takes up to twice as long")
-    return False
 
 
 def _one_thread(_: int) -> None:

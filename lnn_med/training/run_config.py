@@ -12,7 +12,7 @@ from lnn_med.errors import ConfigError
 from lnn_med.inference.bundle import Label
 from lnn_med.inference.model_space import ModelSpaceConfig
 from lnn_med.models.layer_attention import SkipConfig
-from lnn_med.models.lnn import LNNConfig
+from lnn_med.models.lnn_config import LNNConfig
 from lnn_med.training.datasets import DataConfig
 from lnn_med.training.losses import LossConfig
 from lnn_med.training.schedule import ScheduleConfig

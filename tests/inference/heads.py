@@ -15,7 +15,7 @@ from lnn_med.inference.calibration import Calibration
 from lnn_med.inference.model_space import ModelSpaceConfig
 from lnn_med.inference.predict import CROP, HEAD, Predictor
 from lnn_med.inference.runtime import Engine, Run
-from lnn_med.models.lnn import LNNConfig
+from lnn_med.models.lnn_config import LNNConfig
 from lnn_med.transforms.intensity import IntensityConfig
 from lnn_med.volume import Volume
 from tests.phantoms import phantom

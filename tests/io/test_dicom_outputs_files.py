@@ -11,14 +11,10 @@ import numpy as np
 import pydicom
 import pytest
 from PIL import Image
-from pydicom.sr import _concepts_dict
 
 from lnn_med.errors import Code, Finding, InputError, WarningCode
-from lnn_med.inference.bundle import load_bundle
-from lnn_med.inference.bundle_files import list_bundles
-from lnn_med.inference.classifier_bundle import is_classifier
 from lnn_med.io.dicom_capture import laterality
-from lnn_med.io.dicom_codes import LEFT, PRIVATE_SCHEME, RIGHT, anatomy, is_known, own_code
+from lnn_med.io.dicom_codes import own_code
 from lnn_med.io.dicom_outputs import OWNED, write_maps, write_outputs, write_pdf
 from lnn_med.io.dicom_series import read_series
 from lnn_med.io.result_files import Extras, write_prediction
@@ -372,35 +368,3 @@ def test_patient_stays_in_the_dicom_files(scan, tmp_path, caplog):
         assert named == (path.suffix == ".dcm"), path.name
     assert PATIENT not in repr(scan.source)
     assert not any(secret in caplog.text for secret in (PATIENT, PATIENT_ID))
-
-
-@pytest.mark.parametrize("bundle", [name for name in list_bundles() if not is_classifier(name)])
-def test_every_label_of_the_shipped_bundles_has_a_code(bundle):
-    for label in load_bundle(bundle).info.labels:
-        assert is_known(label.name), label.name
-        expected = {"L": LEFT, "R": RIGHT, None: None}[label.side]
-        assert anatomy(label.name).side == expected
-
-
-def test_public_codes_have_the_words_of_their_scheme(shipped_bundles):
-    """Against the tables that pydicom makes from the standard: a wrong digit would name another organ."""
-    bundles = [load_bundle(name) for name in list_bundles() if not is_classifier(name)]
-    names = [label.name for bundle in bundles for label in bundle.info.labels]
-    codes = {code for name in names for code in codes_of(anatomy(name))}
-    assert len(codes) > 25
-    for code in codes:
-        if code.scheme_designator != PRIVATE_SCHEME:
-            entries = _concepts_dict.concepts[code.scheme_designator].values()
-            meanings = {entry[code.value][0].casefold() for entry in entries if code.value in entry}
-            assert code.meaning.casefold() in meanings, code
-
-
-def codes_of(meant):
-    return [code for code in (meant.kind, meant.region, meant.side, *meant.parts) if code]
-
-
-def test_unknown_structure_gets_a_code_of_our_own_scheme():
-    code = anatomy("Claustrum_of_a_Very_Long_Name_L").kind
-    assert code.scheme_designator == PRIVATE_SCHEME
-    assert len(code.value) <= 16
-    assert anatomy("Claustrum_of_a_Very_Long_Name_L").side == LEFT

@@ -14,7 +14,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from lnn_med.models.blocks import ChannelNorm, ResidualBlock
 from lnn_med.models.cover import Box, Plan
 from lnn_med.models.layer_attention import LayerAttentionStage
-from lnn_med.models.lnn import LNN, LNNConfig
+from lnn_med.models.lnn import LNN
+from lnn_med.models.lnn_config import LNNConfig
 
 TINY = LNNConfig(
     classes=4,

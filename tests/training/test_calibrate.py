@@ -161,6 +161,19 @@ def test_a_bundle_is_calibrated_and_predicts_with_it(bundle: Bundle, tmp_path: P
             assert low * high == pytest.approx(structure.volume_mm3**2)
 
 
+def test_a_temperature_that_the_weights_bring_along_is_not_counted_twice(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    """Training that goes on from a calibrated network leaves its temperature in the weights."""
+    network = bundle.network()
+    network.temperature.fill_(2.0)
+    warm = save_bundle(tmp_path / "warm", bundle.info, network, "# card\n")
+    data = bundle.path.parent / "data"
+    cold, found = calibrate(bundle, data, tmp_path / "cold"), calibrate(warm, data)
+    assert found.calibration.temperature == cold.calibration.temperature
+    assert found.network().temperature.tolist() == pytest.approx(found.calibration.temperature)
+
+
 def test_heads_are_also_told_apart_without_their_skull(bundle: Bundle, tmp_path: Path) -> None:
     sides = ("Hippocampus_L", "Hippocampus_R")
     labels = tuple(replace(one, name=name) for one, name in zip(bundle.info.labels, sides, strict=True))

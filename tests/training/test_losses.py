@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from lnn_med.models.lnn import LNN, LNNConfig
+from lnn_med.models.lnn import LNN
+from lnn_med.models.lnn_config import LNNConfig
 from lnn_med.training.losses import (
     LossConfig,
     Terms,

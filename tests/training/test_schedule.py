@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from lnn_med.models.lnn import LNN, LNNConfig
+from lnn_med.models.lnn import LNN
+from lnn_med.models.lnn_config import LNNConfig
 from lnn_med.training.schedule import (
     Average,
     ConvolutionMuon,

@@ -12,6 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from lnn_med.io.nifti import write_nifti
 from lnn_med.training import loop
+from lnn_med.training.network_and_loss import NetworkAndLoss
 from lnn_med.training.run_config import read_run_config
 from lnn_med.volume import Volume
 
@@ -85,7 +86,7 @@ def write_config(folder: Path, **changes: object) -> Path:
 def gradient(config: Path, run: Path, team: loop.Team, coarse: bool) -> dict[str, torch.Tensor]:
     """Loss and gradient of the first global batch, as this team sees them."""
     one = loop._Run(read_run_config(config), run, team)
-    wrapped = loop._Loss(one.network, one.weights, one.config)
+    wrapped = NetworkAndLoss(one.network, one.weights, one.config)
     model = DistributedDataParallel(wrapped, find_unused_parameters=True) if team.size > 1 else wrapped
     image, labels, ratio, seeds = next(iter(one._batches()))
     assert len(image) == one.config.schedule.batch // team.size
