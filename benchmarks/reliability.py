@@ -1,10 +1,11 @@
 """Calibration of the voxels: reliability diagrams of bundles as SVG; with --data, errors by class and region.
 
     reliability.py [NAME ...] [-o docs/reliability.svg]      from calibration.json, cross-fitted
-    reliability.py brain-t1 --data DATA [--split val]        measured anew, image by image
+    reliability.py brain-t1 --data DATA [--split val]        measured anew, pooled and image by image
 
-The second form counts around the labels and at their borders, of each exit, and of each class at full depth.
-The temperatures were fitted on these very cases; of one number on 27 cases or more that flatters little.
+The second form counts around the labels and at their borders, of each exit, and of each class at full depth;
+docs/validation.md says what the two ways of counting mean. The temperatures were fitted on these very cases;
+of one number on 27 cases or more that flatters little.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from lnn_med.evaluation.voxel_calibration import (
     ALL,
     BORDER,
     ERRORS,
+    Counts,
     PlaceErrors,
     errors_over_images,
     voxel_counts,
@@ -40,6 +42,7 @@ from lnn_med.inference.model_space import into_model_space
 from lnn_med.io.nifti import read_nifti
 
 SHIPPED = ("hippocampus-t1", "brain-t1")
+OTHERS = tuple(map(str.upper, ERRORS[1:]))
 DRAWING = Path(__file__).parents[1] / "docs" / "reliability.svg"
 
 
@@ -122,45 +125,51 @@ def drawing(found: Sequence[Mapping[str, Any]]) -> str:
 def measure(bundle: Bundle, data: Path, split: str) -> None:
     """Print the errors of every exit in all, and of every class at full depth."""
     cases = select_cases(data, split, bundle.info.split).cases
-    exits = bundle.info.network.exits
-    counted: list[list[Any]] = [[] for _ in range(exits)]
-    for case in cases:
-        for number, counts in enumerate(counts_of(case, bundle)):
-            counted[number].append(counts)
+    measured = [counts_of(case, bundle) for case in cases]
     patients = [case.patient for case in cases]
-    print(f"{bundle.info.name} {bundle.info.version}, split {split}, {len(cases)} scans\n")
-    print_row("exit", "what", "where", "ECE (95 % interval)", "ECE of chance", *map(str.upper, ERRORS[1:]))
-    print_row(*["---"] * (4 + len(ERRORS)))
-    for number, images in enumerate(counted, start=1):
-        for one in errors_over_images(images, patients):
-            if one.place.label == ALL or number == exits:
-                print_row(number, *cells(one, bundle))
+    print(f"{bundle.info.name} {bundle.info.version}, split {split}, {len(cases)} scans")
+    print(f"Before → after temperature. Chance: of a perfect network. {', '.join(OTHERS)}: by image\n")
+    pooled, by_image = ("pooled ECE", "chance"), ("ECE by image (95 % interval)", "chance")
+    print_row("exit", "what", "where", *pooled, *by_image, *OTHERS)
+    print_row(*["---"] * (7 + len(OTHERS)))
+    for number in range(bundle.info.network.exits):
+        before, after = (
+            errors_over_images([scan[number][place] for scan in measured], patients) for place in (0, 1)
+        )
+        for one, other in zip(before, after, strict=True):
+            print_row(number + 1, *cells(one, other, bundle))
     print()
 
 
 @torch.inference_mode()
-def counts_of(case: EvaluationCase, bundle: Bundle) -> list[dict[Any, Any]]:
-    """Pairs of one scan on the model's grid, exit by exit, at the bundle's temperatures."""
+def counts_of(case: EvaluationCase, bundle: Bundle) -> list[tuple[Counts, Counts]]:
+    """Pairs of one scan on the model's grid, exit by exit, before and after temperature."""
     volume, reference = read_nifti(case.image), read_reference(case.reference)
     check_same_grid(reference, volume)
     seen = into_model_space(volume, bundle.info.space)
     truth = seen.placement.labels_to_model(group(reference.data, bundle.info.labels))
     ratio = torch.tensor([spacing_ratio(volume, bundle.info.space.spacing_mm)])
     network, image = bundle.network(), torch.from_numpy(seen.image)[None, None]
-    found = []
-    for number in range(1, bundle.info.network.exits + 1):
-        logits = network(image, number, spacing_ratio=ratio).logits[0].float()
-        found.append(voxel_counts(logits.softmax(dim=0).numpy(), truth))
+    exits, found = bundle.info.network.exits, []
+    for number in range(1, exits + 1):
+        after = network(image, number, spacing_ratio=ratio).logits[0].float()
+        before = after * network.temperature[number - 1]
+        pair = [voxel_counts(each.softmax(dim=0).numpy(), truth, number == exits) for each in (before, after)]
+        found.append((pair[0], pair[1]))
     return found
 
 
-def cells(one: PlaceErrors, bundle: Bundle) -> list[str]:
+def cells(before: PlaceErrors, after: PlaceErrors, bundle: Bundle) -> list[str]:
     """One row of the table."""
-    name = "most likely class" if one.place.label == ALL else bundle.label_names[one.place.label]
-    where = "2 voxels around the border" if one.place.region == BORDER else "labels and 2 voxels around"
-    band = f" ({one.ece.low:.4f} to {one.ece.high:.4f})" if one.ece.low is not None else ""
-    others = [f"{one.means[key]:.4f}" for key in ERRORS[1:]]
-    return [name, where, f"{one.ece.estimate:.4f}{band}", f"{one.null:.4f}", *others]
+    place, now = after.place, after.ece
+    name = "most likely class" if place.label == ALL else bundle.label_names[place.label]
+    where = "2 voxels around the border" if place.region == BORDER else "labels and 2 voxels around"
+    band = f" ({now.low:.4f} to {now.high:.4f})" if now.low is not None else ""
+    return [
+        *(name, where, f"{before.pooled:.4f} → {after.pooled:.4f}", f"{after.pooled_null:.4f}"),
+        *(f"{before.ece.estimate:.4f} → {now.estimate:.4f}{band}", f"{after.null:.4f}"),
+        *(f"{before.means[key]:.4f} → {after.means[key]:.4f}" for key in ERRORS[1:]),
+    ]
 
 
 def print_row(*values: object) -> None:

@@ -2,14 +2,20 @@
 
 Background makes a whole image look calibrated, so pairs are counted within MARGIN voxels of the labels, or of
 a border between two labels. In all: confidence of the most likely class, and whether it is right. By class:
-its probability, and whether it is the class, within MARGIN voxels of that class or of its border. Errors are
-computed image by image and then averaged: a large head does not outweigh a small one.
+its probability, and whether it is the class, within MARGIN voxels of that class or of its border.
+
+Errors are computed in two ways. *By image*: in each one alone, then averaged; a large head does not outweigh
+a small one, and a network that is too sure of one image and not sure enough of the next has an error.
+*Pooled*: of the voxels of all images at once, where these two cancel. Pooled says whether 80 % means 80 %
+in the long run; by image says how far from it the person at hand may be.
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import reduce
+from operator import add
 from typing import NamedTuple
 
 import numpy as np
@@ -39,22 +45,28 @@ Counts = Mapping[Place, CalibrationCounts]
 
 @dataclass(frozen=True)
 class PlaceErrors:
-    """Means over images; `ece` with its interval over patients, `null` the ECE of a perfect model."""
+    """Means over images; `ece` with its interval over patients, `null` the ECE of a perfect model.
+
+    `pooled` and `pooled_null` are the same two of the voxels of all images at once.
+    """
 
     place: Place
     ece: Interval
     null: float
     means: Mapping[str, float]  # of each of ERRORS
+    pooled: float
+    pooled_null: float
 
 
 def voxel_counts(
-    probabilities: NDArray[np.floating], truth: NDArray[np.integer]
+    probabilities: NDArray[np.floating], truth: NDArray[np.integer], by_class: bool = True
 ) -> dict[Place, CalibrationCounts]:
     """Pairs of one image; classes that it does not hold are left out.
 
     Args:
         probabilities: (classes, I, J, K).
         truth: (I, J, K), 0 is background.
+        by_class: also of each class, not only of the most likely one.
     """
     right, sure = probabilities.argmax(axis=0) == truth, probabilities.max(axis=0)
     near, border = near_labels(truth > 0), near_border(truth)
@@ -62,7 +74,7 @@ def voxel_counts(
         Place(REGION, ALL): calibration_counts(sure[near], right[near]),
         Place(BORDER, ALL): calibration_counts(sure[border], right[border]),
     }
-    for label, box in enumerate(find_objects(truth), start=1):
+    for label, box in enumerate(find_objects(truth) if by_class else (), start=1):
         if box is None:
             continue
         part = tuple(slice(max(0, one.start - MARGIN - 1), one.stop + MARGIN + 1) for one in box)
@@ -87,7 +99,7 @@ def near_border(truth: NDArray[np.generic]) -> NDArray[np.bool_]:
 
 
 def errors_over_images(images: Sequence[Counts], patients: Sequence[Hashable]) -> list[PlaceErrors]:
-    """Means of the errors over images, in the order in which places were met."""
+    """Means of the errors over images, class by class."""
     rows = []
     for place in sorted(
         {place for image in images for place in image}, key=lambda one: (one.label, one.region)
@@ -97,5 +109,7 @@ def errors_over_images(images: Sequence[Counts], patients: Sequence[Hashable]) -
         means = {name: float(np.mean([one[name] for one in each])) for name in ERRORS}
         interval = mean_interval([one["ece"] for one in each], [who for _, who in held])
         null = float(np.mean([ece_null(counts, runs=NULL_RUNS).mean for counts, _ in held]))
-        rows.append(PlaceErrors(place, interval, null, means))
+        total = reduce(add, (counts for counts, _ in held))
+        pooled, pooled_null = calibration_errors(total).ece, ece_null(total, runs=NULL_RUNS).mean
+        rows.append(PlaceErrors(place, interval, null, means, pooled, pooled_null))
     return rows

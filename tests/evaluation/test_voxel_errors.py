@@ -95,3 +95,19 @@ def test_errors_are_means_over_images_and_intervals_over_patients() -> None:
     assert rows[Place(BORDER, 2)].ece.n_patients == 7  # of eight images
     assert 0 < row.null < 1
     assert [row.place.label for row in errors_over_images(images, patients)] == [0, 0, 1, 1, 2, 2]
+
+
+def test_opposite_errors_of_two_images_cancel_in_the_pool_alone() -> None:
+    """0.8 everywhere; 90 % of one image are right, 70 % of the other."""
+    images = []
+    for share in (0.9, 0.7):
+        truth = np.ones((10, 10, 10), dtype=np.int32)
+        truth.flat[: round(1000 * (1 - share))] = 2
+        chances = np.zeros((3, 10, 10, 10))
+        chances[1], chances[2] = 0.8, 0.2
+        images.append(voxel_counts(chances, truth, by_class=False))
+    (row,) = [row for row in errors_over_images(images, ["A", "B"]) if row.place.region == REGION]
+    assert row.ece.estimate == pytest.approx(0.1)
+    assert row.pooled == pytest.approx(0, abs=1e-9)
+    assert 0 < row.pooled_null < row.null
+    assert set(images[0]) == {Place(REGION, ALL), Place(BORDER, ALL)}
