@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from statistics import median
 from typing import Any
 
 from lnn_med.evaluation.report.sections.blocks import (
@@ -70,7 +71,10 @@ def _exits(found: Mapping[str, Any]) -> Block:
         ]
         rows.append([place, number(one["temperature"], 2), pairs[0], number(one["ece_null"], 4), *pairs[1:]])
     columns = ("exit", "temperature", "ECE", "ECE of chance", "ACE", "MCE", "Brier", "NLL")
-    note = "Before → after temperature. ECE of chance: what a perfect model with these probabilities scores."
+    note = (
+        "Before → after temperature, of the voxels of all cases at once; by image, where opposite errors do "
+        "not cancel, ECE is larger. ECE of chance: what a perfect model with these probabilities scores."
+    )
     return table(f"Voxel probabilities of {found['bundle']}", columns, rows, note)
 
 
@@ -81,7 +85,7 @@ def _cross_fitted(found: Mapping[str, Any]) -> list[Block]:
         return []
     covered = sum(one["cross_fitted"] for one in volumes) / len(volumes)
     low, high = (pick(volumes, key=lambda one: one["cross_fitted"]) for pick in (min, max))
-    width = sorted(one["width_pct"] for one in volumes)[len(volumes) // 2]
+    width = median(one["width_pct"] for one in volumes)
     return [
         text(
             f"Volume intervals of {found['bundle']}, nominal {percent(found['nominal'])}: cross-fitted "
