@@ -123,10 +123,15 @@ def _choose(case: Case) -> None:
         if st.button("Give other files"):
             _start_over()
         return
-    chosen = next((at for at, row in enumerate(usable) if row["chosen"]), 0)
+    chosen = next((at for at, row in enumerate(usable) if row["chosen"]), None)
     row = usable[0] if len(usable) == 1 else st.radio(
         "Series to measure", usable, index=chosen, format_func=_in_words
     )  # fmt: skip
+    if row is None:
+        st.info("Several series can be measured: choose one.")
+        if st.button("Give other files"):
+            _start_over()
+        return
     if len(usable) == 1:
         html.show(f"<p><b>{html.text(case.name)}</b>: {html.text(_in_words(row))}</p>")
     with st.form("measure"):

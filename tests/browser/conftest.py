@@ -69,6 +69,7 @@ class Window:
 @pytest.fixture(scope="session")
 def runs_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with one run of `score`: two heads, one of them mirrored, and a file that is none."""
+    from app.parts.runs import REFERENCES
     from lnn_med.io.nifti import write_nifti
     from lnn_med.scoring.runner import score
     from tests.app.serve import StandIn
@@ -80,6 +81,10 @@ def runs_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_nifti(mirrored(small), root / "scans" / "sub-02_T1w.nii.gz")
     (root / "scans" / "broken.nii.gz").write_bytes(b"nothing")
     score(root / "scans", root / "runs" / "trial-a", models=StandIn(own_process=False), workers=0)
+    for name in ("sub-01_T1w", "sub-02_T1w"):  # its own labels are the reference
+        (root / "runs" / REFERENCES / "manual").mkdir(parents=True, exist_ok=True)
+        labels = root / "runs" / "trial-a" / "cases" / name / "segmentation.nii.gz"
+        shutil.copy(labels, root / "runs" / REFERENCES / "manual" / f"{name}.nii.gz")
     return root / "runs"
 
 
