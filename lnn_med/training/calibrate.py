@@ -192,8 +192,8 @@ def _data(model: Bundle, dataset: Path) -> _Data:
 
 
 def _plain(model: Bundle) -> Bundle:
-    """The bundle without a calibration of its own."""
-    return replace(model, calibration=Calibration())
+    """The bundle without a calibration of its own, at temperature 1, whatever its weights were trained at."""
+    return replace(model, calibration=Calibration(temperature=(1.0,) * model.info.network.exits))
 
 
 def _target(model: Bundle, out: Path | None) -> Path:
