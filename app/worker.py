@@ -9,18 +9,22 @@ import logging
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 import warnings
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
+from types import ModuleType
 from typing import Any, Protocol
 
 from app.work import Predict, Report, describe, prepare
 from lnn_med.scoring.models import Models
 
 STOP_SECONDS = 3.0
+_starting = threading.Lock()
 RESTART_SECONDS = 2.0  # between two starts of a process that cannot load its networks
 
 
@@ -39,7 +43,8 @@ class Worker:
         context = multiprocessing.get_context("spawn")  # a fork beside threads can hang
         self.pipe, theirs = context.Pipe()
         self.process: SpawnProcess = context.Process(target=_work, args=(theirs, models), daemon=True)
-        self.process.start()
+        with _without_main():
+            self.process.start()
         theirs.close()
         self.stage = ""
         self._last: tuple[str, Any] = ("", None)
@@ -84,6 +89,19 @@ class Worker:
             self.process.kill()
             self.process.join()
         self.pipe.close()
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """Hide the main module, which a new process would run again: Streamlit puts the page's script there."""
+    with _starting:
+        before, empty = sys.modules["__main__"], ModuleType("__main__")
+        sys.modules["__main__"] = empty
+        try:
+            yield
+        finally:
+            if sys.modules["__main__"] is empty:  # else a page has begun meanwhile
+                sys.modules["__main__"] = before
 
 
 def _work(pipe: Connection, models: Models | None) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -104,6 +106,19 @@ def test_a_cancelled_job_stops_and_leaves_nothing(jobs: Jobs, tmp_path: Path) ->
     assert waiting.state == CANCELLED
     assert finish(jobs.submit("ann", LIGHT, Note(str(log), "z"), NONE)).state == DONE
     assert log.read_text() == "z"
+
+
+def test_a_replaced_process_does_not_run_the_page_that_streamlit_calls_main(
+    jobs: Jobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = ModuleType("__main__")
+    page.__file__ = str(tmp_path / "page.py")
+    (tmp_path / "page.py").write_text("raise RuntimeError('a page outside its server')\n")
+    monkeypatch.setitem(sys.modules, "__main__", page)
+    log = str(tmp_path / "log")
+    finish(jobs.submit("ann", LIGHT, Note(log, fail="die"), NONE))
+    assert finish(jobs.submit("ann", LIGHT, Note(log, "on"), NONE)).state == DONE
+    assert sys.modules["__main__"] is page
 
 
 def test_a_refusal_comes_with_code_and_remedy_and_a_dead_process_is_replaced(
