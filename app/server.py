@@ -36,6 +36,7 @@ def streamlit_options(settings: Settings) -> dict[str, Any]:
         "client.showErrorDetails": "none",  # a trace may quote header values
         "client.toolbarMode": "minimal",
         "client.showErrorLinks": False,
+        "client.showSidebarNavigation": False,  # names of pages before the sign-in; ours stands at the top
         "theme.light.primaryColor": PRIMARY,
         "theme.dark.primaryColor": PRIMARY,
         "runner.magicEnabled": False,
