@@ -44,6 +44,26 @@ def test_images_are_reached_and_read_with_the_keyboard_alone(measured: Window) -
     measured.page.keyboard.press("n")
 
 
+def test_a_scan_is_given_measured_and_judged_with_the_keyboard_alone(window: Window, head_file: Path) -> None:
+    page = window.page
+    page.get_by_text("Drop a T1 head scan here").wait_for()
+    page.locator("[data-stale=true], [data-testid=stSkeleton]").first.wait_for(state="detached")
+    tab_to(window, "the button for files", "e.textContent === 'Choose files'")
+    with page.expect_file_chooser() as chooser:
+        page.keyboard.press("Enter")
+    chooser.value.set_files(str(head_file))
+    page.get_by_role("button", name="Measure", exact=True).wait_for()
+    tab_to(window, "the button Measure", "e.textContent.trim() === 'Measure'")
+    page.keyboard.press("Enter")
+    page.locator(".lnn-viewer[data-ready=true]").wait_for()
+    tab_to(window, "the reason", "e.ariaLabel?.startsWith('Reason')")
+    page.keyboard.type("outline fits")
+    tab_to(window, "the verdict", "e.textContent.trim() === 'Store the verdict'")
+    page.keyboard.press("Enter")
+    page.get_by_text("Accepted by local user").wait_for()
+    assert window.complaints == []
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_left_hippocampus_and_its_percentile_are_on_the_first_screen(
     scheme: str, base: str, chromium: Any, head_file: Path
