@@ -66,7 +66,7 @@ def _endpoints(endpoints: Sequence[Found], level: str) -> str:
     return html.table("Endpoints", ("What", f"Estimate ({level})", "Rule", "Verdict"), cells, words=(2, 3))
 
 
-Table = tuple[str, Sequence[str], list[Sequence[str]]]
+Table = tuple[str, Sequence[str], Sequence[Sequence[str]]]
 
 
 def _overlap(record: Found, level: str) -> Table:
@@ -112,7 +112,7 @@ def _classes(record: Found, level: str) -> Table:
         f"Specificity at {found.get('threshold')}": at.get("specificity"),
     }
     rows = [
-        (html.text(name), estimate_text(one, _digits(3)), _count(one.get("n")))
+        (html.text(name), estimate_text(one, _digits(3)), _count(one.get("n")) or NO_VALUE)
         for name, one in numbers.items()
         if one
     ]
