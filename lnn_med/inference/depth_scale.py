@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import product
+from itertools import combinations_with_replacement, product
 
 from lnn_med.errors import LnnMedError
 
@@ -28,23 +28,30 @@ class DepthScale:
     def words(self, blocks: int, ran: Sequence[str]) -> str:
         """How a voxel with this many executed blocks was computed by the bundles that `ran`.
 
-        The first of them covers the scan and the others add to it in places. Where several ways give the same
-        sum, all are named; 0 is outside every network.
+        The first of them covers the scan and the others add to it in places, twice where the crops of both
+        sides overlap. Where several ways give the same sum, all are named; 0 is outside every network.
         """
         if blocks == 0:
             return "not computed"
-        found = [" + ".join(way) for way in self._ways(blocks, ran)]
+        found = self._ways(blocks, ran, twice=False) or self._ways(blocks, ran, twice=True)
         return " or ".join(dict.fromkeys(found)) or "other"
 
-    def _ways(self, blocks: int, ran: Sequence[str]) -> Iterable[list[str]]:
+    def _ways(self, blocks: int, ran: Sequence[str], twice: bool) -> list[str]:
         depths = {one.bundle: one.depths for one in self.exits}
         choices = []
         for number, name in enumerate(ran):
-            exits = [(depth, f"{name} exit {at}") for at, depth in enumerate(depths.get(name, ()), start=1)]
-            choices.append([(0, ""), *exits] if number else exits)
-        for chosen in product(*choices):
-            if sum(depth for depth, _ in chosen) == blocks:
-                yield [words for _, words in chosen if words]
+            exits = list(enumerate(depths.get(name, ()), start=1))
+            once = [(depth, f"{name} exit {at}") for at, depth in exits]
+            pairs = [
+                (one + other, f"{name} exits {first} and {second}")
+                for (first, one), (second, other) in combinations_with_replacement(exits, 2)
+            ]
+            choices.append([(0, ""), *(pairs if twice else once)] if number else once)
+        return [
+            " + ".join(words for _, words in chosen if words)
+            for chosen in product(*choices)
+            if sum(depth for depth, _ in chosen) == blocks
+        ]
 
 
 @cache

@@ -11,12 +11,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from lnn_med.errors import WarningCode
+
 SIDES = ("L", "R")
 SIDE_WORDS = {"L": ", left", "R": ", right"}
 FIRST = "Hippocampus"  # what the page opens with
 NO_VALUE = "\u2013"
 NO_REFERENCE = "age or sex not given, or no reference for this method"
-W_EDITED, EDITED = "W_EDITED", "not given after a reader's edit"
+W_EDITED = "W_EDITED"
+# Why a result with age and sex has no percentiles, by the code of its warning.
+NO_REFERENCE_AFTER = {
+    W_EDITED: "not given after a reader's edit",
+    WarningCode.TEMPLATE.value: "not given: the image seems to be normalised to a template",
+}
 QC_WORDS = {
     "pass": "PASS: no rule of the quality check was broken",
     "review": "REVIEW: look at the images before you use a number",
@@ -117,8 +124,9 @@ def reference_rows(record: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """Measure, value and note of each percentile and of each volume adjusted to head size."""
     reference = record.get("reference")
     if not reference:
-        edited = any(one["code"] == W_EDITED for one in record.get("warnings", ()))
-        return [("Percentile for age and sex", NO_VALUE, EDITED if edited else NO_REFERENCE)]
+        codes = {one["code"] for one in record.get("warnings", ())}
+        reasons = (words for code, words in NO_REFERENCE_AFTER.items() if code in codes)
+        return [("Percentile for age and sex", NO_VALUE, next(reasons, NO_REFERENCE))]
     low, high = reference["ages_years"]
     people = f"{reference['name']}; {low:.0f} to {high:.0f} years"
     rows = [("Reference people", str(reference["people"]), people)]

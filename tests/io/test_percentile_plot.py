@@ -84,6 +84,9 @@ def test_without_reference_people_there_is_no_plot_and_the_row_says_so() -> None
     for none in ({}, {"reference": None}, {"reference": {**record()["reference"], "curves": []}}):
         assert percentile_plot(none) is None
     assert reference_rows({"reference": None})[0][2] == NO_REFERENCE
+    for code, words in (("W_EDITED", "edit"), ("W_TEMPLATE", "normalised")):
+        changed = {"reference": None, "warnings": [{"code": code, "message": ""}]}
+        assert words in reference_rows(changed)[0][2]
 
 
 def test_rows_name_the_people_and_give_whole_percentiles() -> None:
