@@ -229,6 +229,7 @@ class _Run:
                 network.load_state_dict(start.network().state_dict())
             except RuntimeError as error:
                 raise ConfigError(f"init: the weights of `{name}` do not fit this network.") from error
+            network.temperature.fill_(1.0)  # calibration belongs to the weights it was made for
         if self.config.only == "gates":
             network.gates.load_state_dict(LNN(self.config.network).gates.state_dict())
             network.requires_grad_(False)

@@ -20,10 +20,10 @@ from app.images import write_images
 from lnn_med.errors import InputError
 from lnn_med.inference import depth_scale
 from lnn_med.inference.depth_scale import DepthScale, Exits
-from lnn_med.io import read, volumetry
+from lnn_med.io import read
 from lnn_med.io.nifti import write_nifti
 from lnn_med.io.result_files import write_prediction
-from lnn_med.io.volumetry import NO_VALUE, W_EDITED, mm3_text
+from lnn_med.io.volumetry import NO_REFERENCE_AFTER, NO_VALUE, W_EDITED, mm3_text
 from lnn_med.io.volumetry_pdf import Edited, page_content, write_page
 from lnn_med.prediction import SEGMENTATION
 from tests.app.stand_in import stand_in_prediction
@@ -148,7 +148,7 @@ def test_the_page_after_an_edit_shows_the_edited_volumes_and_says_who(tmp_path: 
     assert content["changed"] == [["Hippocampus, left", "brain-t1", before, after]]
     assert content["first"][0][2] == after  # and no interval beside it
     assert any(W_EDITED in reason for reason in content["reasons"])
-    assert ["Percentile for age and sex", NO_VALUE, volumetry.EDITED] in content["facts"]
+    assert ["Percentile for age and sex", NO_VALUE, NO_REFERENCE_AFTER[W_EDITED]] in content["facts"]
     assert page_content(record, {"age": 71.0}, False)["edited"] == ""
     write_page(tmp_path / "out", {"age": 71.0}, tmp_path / "model.pdf")
     page = (tmp_path / PAGE_EDITED).read_bytes()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 from pathlib import Path
 
@@ -11,7 +12,8 @@ import torch
 from safetensors.torch import load_file
 
 from lnn_med.errors import ConfigError
-from lnn_med.inference.bundle import Bundle, load_bundle
+from lnn_med.inference.bundle import Bundle, load_bundle, save_calibration
+from lnn_med.inference.calibration import Calibration
 from lnn_med.training import loop
 from lnn_med.training.datasets import load_cases
 from lnn_med.training.loop import train
@@ -186,6 +188,18 @@ def test_a_run_can_start_from_the_weights_of_a_bundle(
     assert run.earlier == undisturbed.info.training["pieces"]  # the next bundle tells the whole story
     with pytest.raises(ConfigError, match="do not fit this network"):
         loop._Run(read_run_config(config, [start, "network.fine_channels=4"]), folder / "other", ALONE)
+
+
+def test_a_calibrated_start_leaves_its_temperatures_behind(
+    undisturbed: Bundle, folder: Path, config: Path, tmp_path: Path
+) -> None:
+    """Else the next calibration would be fitted on top of them, and loading would lose them."""
+    shutil.copytree(folder / "whole" / "bundle", tmp_path / "calibrated")
+    hot = (1.7,) * undisturbed.info.network.exits
+    calibrated = save_calibration(tmp_path / "calibrated", Calibration(temperature=hot))
+    assert calibrated.network().temperature.tolist() == pytest.approx(hot)
+    run = loop._Run(read_run_config(config, [f"init=bundle:{calibrated.path}"]), tmp_path / "run", ALONE)
+    assert run.network.temperature.tolist() == [1.0] * len(hot)
 
 
 ALONE = loop.Team(0, 1, torch.device("cpu"))
