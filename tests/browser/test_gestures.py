@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from playwright.sync_api import expect
 
-from tests.browser.conftest import Window, open_window
+from tests.browser.conftest import Window, open_window, playwright
 from tests.browser.test_images import marker_place, pixels, settled
 from tests.phantoms import marker_mm, phantom
 
@@ -168,5 +167,7 @@ def test_outline_fill_and_opacity_change_what_lies_over_the_scan(viewer: Window)
 def test_the_scale_of_gate_depth_is_that_of_every_case(viewer: Window) -> None:
     viewer.page.get_by_label("Layer").select_option("depth")
     legend = viewer.page.locator(".legend")
-    expect(legend).to_contain_text("0 to 30: the same scale for every case")  # it comes with the map
+    playwright.expect(legend).to_contain_text(
+        "0 to 30: the same scale for every case"
+    )  # it comes with the map
     assert "15: brain-t1 exit 3" in legend.inner_text()
