@@ -7,8 +7,9 @@
 Everyone is held back once for each seed and judged by models that learnt from the other folds; a person's
 answers of all seeds are averaged. Intervals are bootstrapped over people; "seeds" is the range of the AUC
 over seeds (the ResNet has one: its folds take an hour of two cores). The last column compares with the risk
-model (DeLong, paired). Nothing is tuned on these folds here; the structures of the risk model and its terms
-were chosen by looking at all of these people.
+model (DeLong, paired). Probabilities are as they come; the bundle corrects its own, so that their slope is 1.
+Nothing is tuned on these folds here; the structures of the risk model and its terms were chosen by looking at
+all of these people.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ from lnn_med.training.dementia import (
     risk_models,
     with_offsets,
 )
-from lnn_med.training.held_back import OLD_YEARS, fit_sum, mean_logit, reliability
+from lnn_med.training.held_back import OLD_YEARS, mean_logit, reliability
 from lnn_med.training.people import people_table
 from lnn_med.training.risk_fit import code_of
 from lnn_med.training.run_config import shipped_config
@@ -206,9 +207,8 @@ def main() -> None:
         return expit(held.risk[:, known, code_of(names)])  # type: ignore[no-any-return]
 
     def network(column: int, names: tuple[str, ...]) -> Values:
-        offset, evidence = held.risk[:, known, code_of(names)], held.evidence[:, known, column, -1]
-        pairs = zip(offset, evidence, strict=True)
-        return np.stack([fit_sum(np.column_stack([one, other]), study.truth)[1] for one, other in pairs])
+        places = held.evidence[:, known, column, -1]
+        return expit(held.risk[:, known, code_of(names)] + places)  # type: ignore[no-any-return]
 
     with_mmse = np.column_stack([record, filled[:, MMSE]])
     rows: dict[str, Callable[[], Values]] = {
