@@ -1,6 +1,6 @@
 """What the classifier's answers rest on, and how steady they are.
 
-    dementia_evidence.py RUN patients.root=OASIS1 others.root=IXI --scans 12
+    dementia_evidence.py RUN patients.root=OASIS1 others.root=IXI --people 60 --scans 12
 
 Deletion: places of a brain are made usual one after the other, those with the largest evidence first, or at
 random; printed is how much of the whole change has happened on average on the way (0.5: no better than
@@ -68,10 +68,11 @@ def curve(reader: DementiaReader, cohort: Cohort, row: int, order: NDArray[np.in
     return torch.stack(told).mean(dim=0).double().numpy()
 
 
-def deletion(reader: DementiaReader, cohort: Cohort) -> None:
-    """Print the mean share of the change that has happened along the way."""
+def deletion(reader: DementiaReader, cohort: Cohort, people: int) -> None:
+    """Print the mean share of the change that has happened along the way, of people chosen evenly."""
     rng = np.random.default_rng(0)
     known = np.flatnonzero(cohort.people.dementia.isfinite().numpy())
+    known = known[np.linspace(0, len(known) - 1, min(people, len(known))).astype(int)]
     found: dict[str, list[float]] = {"largest evidence first": [], "at random": []}
     for row in map(int, known):
         one = cohort.people.pick(torch.tensor([row]))
@@ -131,7 +132,8 @@ def main() -> None:
     parser.add_argument("run", type=Path, help="folder of `lnn-med train dementia-t1`")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
     parser.add_argument("--bundle", default="dementia-t1")
-    parser.add_argument("--scans", type=int, default=12)
+    parser.add_argument("--people", type=int, default=60, help="for the deletion curve; 0: none")
+    parser.add_argument("--scans", type=int, default=12, help="for repeatability; 0: none")
     chosen = parser.parse_args()
     keep_memory()
     run = read_classifier_run(shipped_config("dementia-t1"), chosen.overrides)
@@ -141,7 +143,10 @@ def main() -> None:
     people = with_offsets(cohort, risk_models(run, cohort), run)
     clinical = people.clinical.clone()
     clinical[:, MMSE] = float("nan")
-    deletion(reader, cohort._replace(people=people._replace(clinical=clinical)))
+    if chosen.people:
+        deletion(reader, cohort._replace(people=people._replace(clinical=clinical)), chosen.people)
+    if not chosen.scans:
+        return
     rows = people_table(run.patients)
     rows = rows.iloc[np.linspace(0, len(rows) - 1, chosen.scans).astype(int)]
     table: list[tuple[str, dict[str, float | str]]] = [
