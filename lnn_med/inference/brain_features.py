@@ -83,12 +83,13 @@ def brain_features(
     table = torch.zeros(classes, len(TISSUES))
     for label in labels:
         table[label.index, TISSUES.index(tissue_of(label.name))] = 1
-    tissues = probabilities.float() @ table  # (X, Y, Z, tissues)
+    shares = probabilities.float()
+    tissues = shares @ table  # (X, Y, Z, tissues)
     seen = torch.cat([tissues, torch.from_numpy(image)[..., None]], dim=-1).movedim(-1, 0)
     halved = F.avg_pool3d(seen[None], 2)[0]
     sampled = _sampled(torch.cat([features.float(), halved]), affine, space)
     share = F.avg_pool3d(sampled[None, -1 - len(TISSUES) : -1].sum(dim=1, keepdim=True), POOL)[0, 0]
-    soft = probabilities.float().sum(dim=(0, 1, 2))[1:] * float(np.prod(geometry.spacing_mm(affine)))
+    soft = shares.sum(dim=(0, 1, 2))[1:] * float(np.prod(geometry.spacing_mm(affine)))
     return BrainFeatures(
         F.avg_pool3d(sampled[None], POOL)[0],
         share > BRAIN_SHARE,

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.ndimage import affine_transform, find_objects
+from scipy.ndimage import find_objects
 from torch import Tensor
+from torch.nn import functional as F
 
 from lnn_med.errors import ConfigError
 from lnn_med.inference.brain_features import (
@@ -34,6 +35,7 @@ from lnn_med.volume import Affine, Volume
 
 AGE = RECORD.index("age")
 SHOWN, TRIED = 5, 10  # structures that are named as evidence, and that are hidden to find them
+SLAB = 16  # planes of the evidence map that are made at once
 RISK, NETWORK = "dementia", "dementia_network"  # targets
 
 
@@ -270,24 +272,32 @@ def in_scan_grid(
     places: NDArray[np.floating], space: StandardSpace, affine: Affine, labels: NDArray[np.uint8]
 ) -> NDArray[np.float32]:
     """Values of places (GRID) at the voxels of the scan, interpolated, 0 where nothing is labelled."""
-    to_place = place_of(space) @ affine
     result = np.zeros(labels.shape, dtype=np.float32)
     boxes = find_objects((labels != 0).view(np.uint8))
     if not boxes:
         return result
     box = boxes[0]
-    found, first = result[box], [part.start for part in box]
-    affine_transform(
-        places.astype(np.float32),
-        to_place[:3, :3],
-        to_place[:3, :3] @ first + to_place[:3, 3],
-        output=found,
-        order=1,
-        mode="nearest",
-    )
-    found[labels[box] == 0] = 0
-    np.round(found, 5, out=found)
+    values = torch.from_numpy(places.astype(np.float32))[None, None]
+    for start in range(box[0].start, box[0].stop, SLAB):
+        slab = (slice(start, min(start + SLAB, box[0].stop)), *box[1:])
+        first = np.eye(4)
+        first[:3, 3] = [part.start for part in slab]
+        shape = [part.stop - part.start for part in slab]
+        unit = _to_unit(places.shape) @ place_of(space) @ affine @ first @ np.linalg.inv(_to_unit(shape))
+        theta = torch.from_numpy(unit[2::-1, [2, 1, 0, 3]].copy()).float()  # the last axis comes first here
+        grid = F.affine_grid(theta[None], [1, 1, *shape], align_corners=True)
+        found = F.grid_sample(values, grid, padding_mode="border", align_corners=True)[0, 0].numpy()
+        found[labels[slab] == 0] = 0
+        result[slab] = np.round(found, 5)
     return result
+
+
+def _to_unit(shape: Sequence[int]) -> Affine:
+    """Index to -1 ... 1, from the first voxel's middle to the last one's; 0 where there is one voxel."""
+    scale = [2 / (size - 1) if size > 1 else 1.0 for size in shape]
+    matrix = np.diag([*scale, 1.0])
+    matrix[:3, 3] = [-1.0 if size > 1 else 0.0 for size in shape]
+    return matrix
 
 
 def place_of(space: StandardSpace) -> Affine:

@@ -23,6 +23,7 @@ from lnn_med.io.thumbnail import thumbnail
 from lnn_med.prediction import DEPTH, EVIDENCE, HIPPOCAMPUS, SEGMENTATION, UNCERTAINTY, Prediction
 
 LABEL_MAPS = (SEGMENTATION, HIPPOCAMPUS)
+MAPS = (*LABEL_MAPS, DEPTH, UNCERTAINTY, EVIDENCE)
 LABELS = "labels.json"
 VOLUMES = "volumes.csv"
 RESULT = "result.json"
@@ -30,7 +31,7 @@ THUMBNAIL = "thumbnail.png"
 PDF = "report.pdf"
 # Those of DICOM are written for DICOM input only; a stale one must not outlive its scan.
 OWNED = (
-    *(*LABEL_MAPS, DEPTH, UNCERTAINTY, EVIDENCE),
+    *MAPS,
     *(LABELS, VOLUMES, RESULT, THUMBNAIL, PDF, *dicom_outputs.OWNED, *dicom_outputs.OPTIONAL, PROVENANCE),
 )
 
@@ -122,10 +123,13 @@ def _write_files(
     extras: Extras,
 ) -> list[str]:
     record = result_record(prediction)
-    with ThreadPoolExecutor(1) as pool:  # zlib lets other threads run: the maps are packed beside the rest
-        packing = pool.submit(_write_maps, prediction, folder)
+    with ThreadPoolExecutor(2) as pool:  # zlib lets other threads run: the maps are packed beside the rest
+        packing = [
+            pool.submit(_write_map, prediction, name, folder) for name in MAPS if name in prediction.maps
+        ]
         png = _write_records(prediction, record, folder)
-        packing.result()
+        for each in packing:
+            each.result()
     pdf = _write_pdf(folder, extras)
     if dicom_outputs.has_origin(prediction):
         making = dicom_outputs.making(prediction, record, when)
@@ -142,10 +146,8 @@ def _write_files(
     return names
 
 
-def _write_maps(prediction: Prediction, folder: Path) -> None:
-    for name in (*LABEL_MAPS, DEPTH, UNCERTAINTY, EVIDENCE):
-        if name in prediction.maps:
-            write_nifti(prediction.maps[name], folder / name, intent="label" if name in LABEL_MAPS else "")
+def _write_map(prediction: Prediction, name: str, folder: Path) -> None:
+    write_nifti(prediction.maps[name], folder / name, intent="label" if name in LABEL_MAPS else "")
 
 
 def _write_records(prediction: Prediction, record: Mapping[str, Any], folder: Path) -> bytes | None:

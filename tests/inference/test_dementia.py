@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import affine_transform
 
 from lnn_med.errors import Code, ConfigError, InputError
 from lnn_med.inference.brain_features import FIRST_MM, GRID, SAMPLE_MM, TISSUES
@@ -33,6 +34,7 @@ from lnn_med.inference.dementia import (
     calibrated,
     in_scan_grid,
     look,
+    place_of,
     structure_shares,
 )
 from lnn_med.inference.head import Segmented
@@ -218,6 +220,22 @@ def test_evidence_lies_where_its_place_is_and_left_stays_left() -> None:
         found = in_scan_grid(places, StandardSpace(np.eye(4), 0.0), affine, np.ones(SHAPE, np.uint8))
         peak = np.array(np.unravel_index(found.argmax(), SHAPE))
         assert affine[:3, :3] @ peak + affine[:3, 3] == pytest.approx(np.array(middle), abs=2)
+
+
+def test_evidence_is_interpolated_linearly_and_lies_on_labels_alone() -> None:
+    rng = np.random.default_rng(0)
+    places = rng.normal(size=GRID).astype(np.float32)
+    oblique = np.array([[1.9, 0.3, 0, -70], [-0.3, 1.9, 0.2, -100], [0.1, -0.2, 2.1, -70], [0, 0, 0, 1.0]])
+    space = StandardSpace(np.diag([1.1, 0.9, 1.05, 1.0]), 0.0)
+    to_place = place_of(space) @ oblique
+    expected = affine_transform(places, to_place, output_shape=SHAPE, order=1, mode="nearest")
+    for part in (np.s_[5:60, 3:50, 7:9], np.s_[20:21, 30:31, 4:44]):
+        labels = np.zeros(SHAPE, np.uint8)
+        labels[part] = rng.integers(0, 2, labels[part].shape)
+        labels[part][0, 0, 0] = labels[part][-1, -1, -1] = 9
+        found = in_scan_grid(places, space, oblique, labels)
+        assert np.abs(found - np.where(labels, expected, 0)).max() < 2e-5
+        assert not found[labels == 0].any()
 
 
 def test_shares_of_structures_add_up_where_something_is_labelled() -> None:
