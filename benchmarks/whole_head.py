@@ -5,8 +5,8 @@
 
 The scan is the MNI152 template at 1 mm. Each run is a new process, so "cold" counts imports and loading;
 "networks" is what `result.json` states. "Warm" is a second scan in a process that has measured one, from its
-file to written results, as in `score` and the viewer. nnU-Net runs its own predictor on its own network (nnunet_model.py)
-with steps of half a patch and without mirroring, at 1 mm and at 2 mm. All take turns.
+file to written results, as in `score` and the viewer. nnU-Net runs its own predictor on its own network
+(nnunet_model.py) with steps of half a patch and without mirroring, at 1 mm and at 2 mm. All take turns.
 """
 
 from __future__ import annotations
