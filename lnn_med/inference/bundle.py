@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -101,6 +102,11 @@ class Bundle:
         if not all(bool(value.isfinite().all()) for value in network.state_dict().values()):
             raise InputError(Code.MODEL, f"{self.info.name}: the weights hold values that are not finite.")
         return network.eval()
+
+    @property
+    def answers_sha256(self) -> str:
+        """SHA-256 of what decides about probabilities: the hash of the weights and the temperatures."""
+        return hashlib.sha256(f"{self.weights_sha256} {self.calibration.temperature}".encode()).hexdigest()
 
     @property
     def label_names(self) -> dict[int, str]:

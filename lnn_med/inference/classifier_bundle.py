@@ -37,8 +37,9 @@ TEMPLATE = "template_mm"  # name of the template's centroids among the weights
 class ClassifierInfo:
     """Content of bundle.yaml of a classifier.
 
-    `members` networks answer together. They read the features of the bundle `segmentation`, whose weights
-    must have the hash `segmentation_sha256`. `structures` are both sides together.
+    `members` networks answer together. They read features and volumes of the bundle `segmentation`, which
+    must be the one they were fitted on: `segmentation_sha256` is its `answers_sha256`. `structures` are both
+    sides together.
     """
 
     kind: str

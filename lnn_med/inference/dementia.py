@@ -62,10 +62,10 @@ class DementiaReader:
     """
 
     def __init__(self, bundle: ClassifierBundle, engine: Engine) -> None:
-        if engine.bundle.weights_sha256 != bundle.info.segmentation_sha256:
+        if engine.bundle.answers_sha256 != bundle.info.segmentation_sha256:
             raise ConfigError(
-                f"{bundle.info.name} reads the features of other weights of {bundle.info.segmentation} than "
-                f"those of {engine.bundle.info.name} {engine.bundle.info.version}."
+                f"{bundle.info.name} was fitted on other weights or temperatures of "
+                f"{bundle.info.segmentation} than those of {engine.bundle.info.name} in use."
             )
         self.bundle, self.engine = bundle, engine
         self.networks, self.template_mm = bundle.load()

@@ -92,7 +92,7 @@ def train_classifier(
         network=run.network,
         members=run.seeds,
         segmentation=run.segmentation,
-        segmentation_sha256=engine.bundle.weights_sha256,
+        segmentation_sha256=engine.bundle.answers_sha256,
         structures=run.structures,
         ages_years=(
             float(ages[people.dementia.isfinite()].min()),

@@ -77,7 +77,7 @@ def measure_people(
         sources: tables of people.
         engine: the segmentation network, at the depth whose probabilities count.
         template_mm: where its structures lie in the template, RAS mm, (classes - 1, 3).
-        cache: folder for one file a scan, named after the weights and the scan.
+        cache: folder for one file a scan, named after the network and the scan.
 
     Raises:
         ConfigError: a table without a named column, or with a value that cannot be.
@@ -123,7 +123,7 @@ def _measured(
     scan: Path, engine: Engine, template_mm: NDArray[np.float64], cache: Path
 ) -> tuple[Tensor, Tensor, Tensor, float]:
     name = scan.name.removesuffix(".gz").removesuffix(".nii")
-    file = cache / f"{engine.bundle.weights_sha256[:8]}-{name}.safetensors"
+    file = cache / f"{engine.bundle.answers_sha256[:8]}-{name}.safetensors"
     if not file.is_file():
         made = see(read(scan), engine, template_mm)
         content = {

@@ -21,6 +21,7 @@ from lnn_med.inference.bundle import (
     load_bundle,
     mirror_table,
     save_bundle,
+    save_calibration,
     save_percentiles,
 )
 from lnn_med.inference.bundle_files import (
@@ -113,6 +114,16 @@ def test_only_the_files_of_a_bundle_are_written(bundle: Bundle) -> None:
 def test_saving_again_replaces_the_weights(bundle: Bundle) -> None:
     other = LNN(info().network)
     assert save_bundle(bundle.path, info(), other, "").weights_sha256 != bundle.weights_sha256
+
+
+def test_the_hash_of_the_answers_changes_with_weights_and_temperatures_alone(bundle: Bundle) -> None:
+    before = bundle.answers_sha256
+    intervals = replace(CALIBRATED, coverage=0.8)
+    assert save_calibration(bundle.path, intervals).answers_sha256 == before
+    warmer = replace(CALIBRATED, temperature=(1.5, 0.5, 2.1))
+    assert save_calibration(bundle.path, warmer).answers_sha256 != before
+    assert save_bundle(bundle.path, info(), LNN(info().network), "").answers_sha256 != before
+    assert save_calibration(bundle.path, CALIBRATED).answers_sha256 != before
 
 
 def percentiles(weights_sha256: str) -> Percentiles:

@@ -79,7 +79,7 @@ def brain() -> tuple[Volume, Segmented]:
 
 def engine(**changes: Any) -> Any:
     bundle = SimpleNamespace(
-        weights_sha256=SHA,
+        answers_sha256=SHA,
         info=SimpleNamespace(name="brain-t1", version="1", labels=LABELS),
         label_names={label.index: label.name for label in LABELS},
         calibration=Calibration(),
@@ -251,7 +251,7 @@ def test_shares_of_structures_add_up_where_something_is_labelled() -> None:
 
 def test_features_of_other_weights_are_refused(bundle: ClassifierBundle) -> None:
     other = engine()
-    other.bundle.weights_sha256 = "b" * 64
+    other.bundle.answers_sha256 = "b" * 64
     with pytest.raises(ConfigError, match="other weights"):
         DementiaReader(bundle, other)
 

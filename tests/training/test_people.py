@@ -54,7 +54,7 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return seen
 
 
-ENGINE: Any = SimpleNamespace(bundle=SimpleNamespace(weights_sha256="0123456789"))
+ENGINE: Any = SimpleNamespace(bundle=SimpleNamespace(answers_sha256="0123456789"))
 TEMPLATE = np.zeros((3, 3))
 
 
@@ -79,7 +79,7 @@ def test_a_scan_is_measured_once_for_the_same_weights(
     again = measure_people([source], ENGINE, TEMPLATE, tmp_path / "cache")
     assert looks == [1, 2, 3]
     assert torch.equal(first.people.image, again.people.image)
-    other: Any = SimpleNamespace(bundle=SimpleNamespace(weights_sha256="9876543210"))
+    other: Any = SimpleNamespace(bundle=SimpleNamespace(answers_sha256="9876543210"))
     measure_people([source], other, TEMPLATE, tmp_path / "cache")
     assert looks == [1, 2, 3] * 2
 
