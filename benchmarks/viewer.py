@@ -50,12 +50,12 @@ SCROLL = """async host => {
 
 
 @contextmanager
-def serving() -> Iterator[str]:
+def serving(*options: str) -> Iterator[str]:
     """Address of a viewer of its own, stopped afterwards."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    process = subprocess.Popen([sys.executable, "-c", PROGRAM, "view", "--port", str(port)])
+    process = subprocess.Popen([sys.executable, "-c", PROGRAM, "view", "--port", str(port), *options])
     address = f"http://localhost:{port}"
     try:
         end = time.monotonic() + PATIENCE_SECONDS
@@ -71,6 +71,14 @@ def serving() -> Iterator[str]:
     finally:
         process.terminate()
         process.wait(60)
+
+
+def chromium() -> str:
+    """The browser, wherever it is installed."""
+    for name in ("chromium", "chromium-browser", "google-chrome"):
+        if found := shutil.which(name):
+            return found
+    raise SystemExit("This needs Chromium.")
 
 
 def measure(page: Page, address: str, scan: Path) -> dict[str, float]:
@@ -108,15 +116,12 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3, help="scans, one after the other (default 3)")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if chromium is None:
-        raise SystemExit("This needs Chromium.")
     volume = mni152_template()
     runs: list[dict[str, float]] = []
     with tempfile.TemporaryDirectory() as name, serving() as address, sync_playwright() as driver:
         scan = Path(name) / "mni152.nii.gz"
         write_nifti(volume, scan)
-        browser = driver.chromium.launch(executable_path=chromium, args=list(ARGUMENTS))
+        browser = driver.chromium.launch(executable_path=chromium(), args=list(ARGUMENTS))
         for _ in range(options.runs):
             context = browser.new_context(viewport={"width": 1280, "height": 900})
             page = context.new_page()
