@@ -100,11 +100,11 @@ def result(camera: Camera) -> None:
 
 
 def dementia(camera: Camera) -> None:
-    """The layer Evidence and the panel beside it."""
+    """The layer Evidence, and the panel below the volumes."""
     camera.open()
     camera.measure(NOW, "72")
     camera.page.get_by_label("Layer").select_option("evidence")
-    camera.scroll_to("Dementia rating")
+    camera.page.set_viewport_size({"width": WIDTH, "height": 1700})
     camera.take("dementia")
 
 

@@ -61,7 +61,7 @@ def ours(scan: Path, depth: str, folder: Path) -> Runner:
 
 
 def second(scan: str, depth: str, runtime: str) -> None:
-    """Measure a scan twice in this process; print the seconds of the second one, and of brain-t1's network."""
+    """Measure a scan twice; print the seconds of the second time, and of brain-t1's network."""
     keep_memory()
     predictor = Predictor(depth=depth, runtime=runtime)
     for _ in range(2):
