@@ -64,9 +64,9 @@ class DementiaReader:
     def __init__(self, bundle: ClassifierBundle, engine: Engine) -> None:
         if engine.bundle.answers_sha256 != bundle.info.segmentation_sha256:
             raise ConfigError(
-                f"{bundle.info.name} was fitted on other weights or temperatures of "
-                f"{bundle.info.segmentation} than those of {engine.bundle.info.name} in use. Name the bundles to "
-                f"run without it, or fit it anew with lnn-med train {bundle.info.name}."
+                f"{bundle.info.name} was fitted on other weights or temperatures than those of "
+                f"{engine.bundle.info.name} in use. Name the bundles to run without it, or fit it anew with "
+                f"lnn-med train {bundle.info.name}."
             )
         self.bundle, self.engine = bundle, engine
         self.networks, self.template_mm = bundle.load()
