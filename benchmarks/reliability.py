@@ -150,7 +150,8 @@ def counts_of(case: EvaluationCase, bundle: Bundle) -> list[tuple[Counts, Counts
     truth = seen.placement.labels_to_model(group(reference.data, bundle.info.labels))
     ratio = torch.tensor([spacing_ratio(volume, bundle.info.space.spacing_mm)])
     network, image = bundle.network(), torch.from_numpy(seen.image)[None, None]
-    exits, found = bundle.info.network.exits, []
+    exits = bundle.info.network.exits
+    found: list[tuple[Counts, Counts]] = []
     for number in range(1, exits + 1):
         after = network(image, number, spacing_ratio=ratio).logits[0].float()
         before = after * network.temperature[number - 1]

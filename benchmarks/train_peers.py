@@ -1,14 +1,18 @@
-"""Peers and the LNN on the same fold with the same budget: trains a peer, or takes a bundle, and compares.
+"""Peers and the LNN on the same fold with the same budget: trains a network, or takes a bundle, and compares.
 
-    train_peers.py hippocampus-t1 DATA --network unet-16 --minutes 12 -o unet.json
+    train_peers.py hippocampus-t1 DATA --network nnunet --minutes 15 -o nnunet.json
+    train_peers.py hippocampus-t1 DATA --network lnn --minutes 15 -o lnn.json --against nnunet.json
     train_peers.py hippocampus-t1 DATA --network unet-16 --steps 2500 -o unet.json
     train_peers.py hippocampus-t1 DATA --network bundle:hippocampus-t1 -o ours.json --against unet.json
     train_peers.py hippocampus-t1 DATA --network segresnet-16 --steps 2000 -o peer.json --maps maps
 
-Cases, split, crops and variants are those of `lnn-med train`; peers learn by one-cycle AdamW in batches of
-four, Dice with cross-entropy, averaged weights. Dice is counted on the model grid of the validation fold.
-Where other processes take part of the machine, minutes mean little: fix the steps. `--maps` leaves the label
-maps of the validation fold as another tool would, for `lnn-med validate`.
+Cases, split, crops, variants, batch and optimiser are those of the configuration (`schedule.batch=4` and the
+like change them), for peers and for `lnn` alike; the learning rate follows the budget, and weights are
+averaged. Peers learn Dice with cross-entropy; `lnn` has the configuration's own loss and answers at full
+depth. Minutes are those of the training process on all its cores, so it does not matter what else runs;
+give every network as many threads (OMP_NUM_THREADS). Nothing is compiled. Dice is counted on the model grid
+of the validation fold. `--maps` leaves the label maps of the validation fold as another tool would, for
+`lnn-med validate`.
 """
 
 from __future__ import annotations
@@ -17,7 +21,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +29,7 @@ import numpy as np
 import torch
 from monai.networks.nets import DynUNet, SegResNet, SwinUNETR
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from lnn_med.allocator import keep_memory
@@ -34,6 +39,7 @@ from lnn_med.inference.model_space import into_model_space
 from lnn_med.inference.native_grid import labels_in_native_grid
 from lnn_med.inference.runtime import has_bf16
 from lnn_med.io.nifti import read_nifti, write_nifti
+from lnn_med.models.lnn import LNN
 from lnn_med.training.datasets import (
     Case,
     DataConfig,
@@ -45,12 +51,25 @@ from lnn_med.training.datasets import (
 )
 from lnn_med.training.loop import find_config
 from lnn_med.training.losses import cross_entropy_and_dice
+from lnn_med.training.network_and_loss import NetworkAndLoss
 from lnn_med.training.run_config import RunConfig, read_run_config
-from lnn_med.training.schedule import Average
+from lnn_med.training.schedule import Average, make_optimizers, set_rate
 
-PEAK_RATE = 3e-3
-BATCH = 4
 CPU = torch.device("cpu")
+
+
+class InMultiples(nn.Module):
+    """A network that takes any size: its input is padded to multiples of a number of voxels."""
+
+    def __init__(self, network: nn.Module, multiple: int) -> None:
+        super().__init__()
+        self.network, self.multiple = network, multiple
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Logits (B, classes, X, Y, Z) of an image (B, 1, X, Y, Z)."""
+        x, y, z = image.shape[2:]
+        grown = F.pad(image, [pad for size in (z, y, x) for pad in (0, -size % self.multiple)])
+        return self.network(grown)[:, :, :x, :y, :z]  # type: ignore[no-any-return]
 
 
 def dyn_unet(filters: tuple[int, ...], norm: str, classes: int) -> nn.Module:
@@ -65,13 +84,27 @@ PEERS: dict[str, Callable[[int], nn.Module]] = {
     "unet-16-deep": lambda classes: dyn_unet((16, 32, 64, 128, 160), "batch", classes),
     "nnunet": lambda classes: dyn_unet((32, 64, 128, 256), "instance", classes),
     "segresnet-16": lambda classes: SegResNet(3, 16, 1, classes),
-    "swinunetr-24": lambda classes: SwinUNETR(1, classes, feature_size=24),
+    "swinunetr-24": lambda classes: InMultiples(SwinUNETR(1, classes, feature_size=24), 32),
 }
+
+
+class PeerAndLoss(nn.Module):
+    """A peer and its loss, called as `NetworkAndLoss` is."""
+
+    def __init__(self, network: nn.Module, weights: Tensor) -> None:
+        super().__init__()
+        self.network, self.weights = network, weights
+
+    def forward(self, image: Tensor, labels: Tensor, *_: object) -> tuple[Tensor, dict[str, float]]:
+        """Dice with cross-entropy of a batch."""
+        with torch.autocast("cpu", torch.bfloat16, enabled=has_bf16(CPU)):
+            logits = self.network(image.contiguous(memory_format=torch.channels_last_3d))
+            return cross_entropy_and_dice(logits, labels, self.weights), {}
 
 
 @dataclass(frozen=True)
 class Budget:
-    """What a peer may spend: so many steps, or so many minutes when `steps` is None."""
+    """What a network may spend: so many steps, or so many minutes of CPU time when `steps` is None."""
 
     minutes: float
     steps: int | None
@@ -81,35 +114,42 @@ class Budget:
         return steps / self.steps if self.steps else seconds / (60 * self.minutes)
 
 
-def train_peer(name: str, config: RunConfig, cases: list[Case], budget: Budget) -> tuple[nn.Module, int]:
-    """Train a peer; the averaged network and its steps.
+def train_network(name: str, config: RunConfig, cases: list[Case], budget: Budget) -> tuple[nn.Module, int]:
+    """Train a peer or a new LNN; the averaged network and its steps.
 
-    The learning rate follows the budget, so that every peer ends its cycle.
+    The learning rate follows the budget, so that every network ends its cycle.
     """
     torch.manual_seed(config.seed)
-    network = PEERS[name](len(config.labels) + 1).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-    optimizer = torch.optim.AdamW(network.parameters(), lr=PEAK_RATE, weight_decay=0.01)
-    average = Average(network, 0.998)
+    classes = len(config.labels) + 1
+    network: nn.Module
+    network = LNN(config.network) if name == "lnn" else PEERS[name](classes)
+    network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    weights = torch.ones(classes)
+    model = (
+        NetworkAndLoss(network, weights, replace(config, compile=False))
+        if isinstance(network, LNN)
+        else PeerAndLoss(network, weights)
+    )
+    optimizers = make_optimizers(network, config.schedule, {config.network.in_channels, classes})
+    average = Average(network, config.schedule.ema)
     variants = Variants(
         cases, config.labels, config.augment, config.window, config.space.spacing_mm, config.seed, 10**6
     )
-    loader = DataLoader(variants, batch_size=BATCH, num_workers=1, collate_fn=collate)
-    weights = torch.ones(len(config.labels) + 1)
-    started, step = time.monotonic(), 0
+    loader = DataLoader(variants, batch_size=config.schedule.batch, num_workers=1, collate_fn=collate)
+    started, step = time.process_time(), 0
     for item in loader:
-        done = budget.spent(step, time.monotonic() - started)
+        done = budget.spent(step, time.process_time() - started)
         if done >= 1:
             break
         step += 1
-        for group in optimizer.param_groups:
-            group["lr"] = PEAK_RATE * one_cycle(done)
-        with torch.autocast("cpu", torch.bfloat16, enabled=has_bf16(CPU)):
-            logits = network(item.image.contiguous(memory_format=torch.channels_last_3d))
-            loss = cross_entropy_and_dice(logits, item.labels, weights)
-        optimizer.zero_grad(set_to_none=True)
+        set_rate(optimizers, config.schedule.learning_rate * one_cycle(done))
+        loss, _ = model(*item, done < config.loss.coarse_share, False)
+        for optimizer in optimizers:
+            optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimizer.step()
+        nn.utils.clip_grad_norm_(network.parameters(), config.schedule.clip)
+        for optimizer in optimizers:
+            optimizer.step()
         average.update(network, step)
     network.load_state_dict(average.state)
     return network.eval(), step
@@ -190,32 +230,34 @@ def main() -> None:
     )
     parser.add_argument("config", help="name or file of a training configuration")
     parser.add_argument("data", help="root of the data set")
-    parser.add_argument("--network", required=True, help=f"{', '.join(PEERS)}, or bundle:NAME")
-    parser.add_argument("--depth", default="full", help="of a bundle: full, auto or a number")
-    parser.add_argument("--minutes", type=float, default=12.0)
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
+    parser.add_argument("--network", required=True, help=f"lnn, {', '.join(PEERS)}, or bundle:NAME")
+    parser.add_argument("--depth", default="full", help="of lnn or a bundle: full, auto or a number")
+    parser.add_argument("--minutes", type=float, default=15.0, help="of CPU time")
     parser.add_argument("--steps", type=int, help="fixes the steps instead of the minutes")
     parser.add_argument("-o", "--out", type=Path, required=True)
     parser.add_argument("--against", type=Path)
     parser.add_argument("--maps", type=Path, help="folder for the label maps of the validation fold")
     chosen = parser.parse_args()
     keep_memory()
-    config = read_run_config(find_config(Path(chosen.config)), [f"data.root={chosen.data}"])
+    config = read_run_config(
+        find_config(Path(chosen.config)), [f"data.root={chosen.data}", *chosen.overrides]
+    )
     split = split_cases(case_names(config.data), config.data)
     val = load_cases(config.data, split.val, config.space, config.labels)
     kind, _, name = chosen.network.partition(":")
-    answer: Callable[[Tensor], Tensor]
     steps = minutes = None
     if kind == "bundle":
-        lnn = load_bundle(name).network()
-        depth = int(chosen.depth) if chosen.depth.isdecimal() else chosen.depth
-        module: nn.Module = lnn
-        answer = lambda image: lnn(image, depth).logits  # noqa: E731
+        module: nn.Module = load_bundle(name).network()
     else:
         train = load_cases(config.data, split.train, config.space, config.labels)
-        started = time.monotonic()
-        module, steps = train_peer(kind, config, train, Budget(chosen.minutes, chosen.steps))
-        minutes = round((time.monotonic() - started) / 60, 1)
-        answer = module
+        started = time.process_time()
+        module, steps = train_network(kind, config, train, Budget(chosen.minutes, chosen.steps))
+        minutes = round((time.process_time() - started) / 60, 1)
+    depth = int(chosen.depth) if chosen.depth.isdecimal() else chosen.depth
+    answer: Callable[[Tensor], Tensor] = (
+        (lambda image: module(image, depth).logits) if isinstance(module, LNN) else module
+    )
     dice = dice_of_cases(answer, val, config)
     if chosen.maps:
         write_maps(answer, split.val, config, chosen.maps)
@@ -226,15 +268,16 @@ def main() -> None:
     result = {
         "network": chosen.network,
         "parameters": sum(p.numel() for p in module.parameters()),
-        "minutes": minutes,
+        "cpu_minutes": minutes,
         "steps": steps,
-        "crops": steps and steps * BATCH,
+        "crops": steps and steps * config.schedule.batch,
         "threads": torch.get_num_threads(),
         "mean": means,
         "dice": dice,
     }
     chosen.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    print(f"{chosen.network}: {result['parameters'] / 1e6:.2f} M parameters, {steps} steps, mean Dice")
+    spent = f"{result['parameters'] / 1e6:.2f} M parameters, {steps} steps, {minutes} CPU minutes"
+    print(f"{chosen.network}: {spent}, mean Dice")
     print({name: round(value, 4) for name, value in means.items()})
     if chosen.against:
         compare(result, json.loads(chosen.against.read_text(encoding="utf-8")))

@@ -114,7 +114,9 @@ class _Run:
             load_cases(config.data, self.split.val, config.space, config.labels) if team.leads else []
         )
         self.network = self._new_network().to(team.device)
-        self.optimizers = make_optimizers(self.network, config.schedule)
+        self.optimizers = make_optimizers(
+            self.network, config.schedule, {config.network.in_channels, config.network.classes}
+        )
         self.average = Average(self.network, config.schedule.ema)
         self.skips = SkipSchedule(self.network, config.skip, config.schedule.steps)
         self.weights = class_weights(self._frequency(), config.loss.frequency_power).to(team.device)

@@ -9,8 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lnn_med.models.lnn import LNN
-
 
 @dataclass(frozen=True)
 class ScheduleConfig:
@@ -77,14 +75,21 @@ def _matrix(weight: Tensor) -> Tensor:
     return weight.movedim(1, -1).flatten(1)
 
 
-def make_optimizers(network: nn.Module, config: ScheduleConfig) -> list[torch.optim.Optimizer]:
+def make_optimizers(
+    network: nn.Module, config: ScheduleConfig, outer: set[int]
+) -> list[torch.optim.Optimizer]:
     """Optimisers over what is trained; norms and biases are not decayed.
 
     With "muon" the convolutions between first and last layers go to Muon, all else to AdamW. A group's
     learning rate is the schedule's times its `scale`.
+
+    Args:
+        network: any network; its convolutions must be channels-last for "muon".
+        config: optimiser, rates, decay.
+        outer: numbers of channels that only first and last layers have (of the image; classes).
     """
     trained = [p for p in network.parameters() if p.requires_grad]
-    hidden = {id(p) for p in _hidden_convolutions(network)} if config.optimizer == "muon" else set()
+    hidden = {id(p) for p in _hidden_convolutions(network, outer)} if config.optimizer == "muon" else set()
     groups: list[dict[str, Any]] = [
         {
             "params": [p for p in trained if p.ndim > 1 and id(p) not in hidden],
@@ -103,7 +108,7 @@ def make_optimizers(network: nn.Module, config: ScheduleConfig) -> list[torch.op
     return optimizers
 
 
-def _hidden_convolutions(network: nn.Module) -> list[nn.Parameter]:
+def _hidden_convolutions(network: nn.Module, outer: set[int]) -> list[nn.Parameter]:
     """Weights of dense convolutions that neither read the image nor give logits.
 
     Muon is meant for hidden layers; depth-wise kernels are no matrices, and first and last layers learn
@@ -111,9 +116,7 @@ def _hidden_convolutions(network: nn.Module) -> list[nn.Parameter]:
     """
     kinds = (nn.Conv3d, nn.ConvTranspose3d)
     found = [m for m in network.modules() if isinstance(m, kinds) and m.groups == 1]
-    if isinstance(network, LNN):
-        outer = {network.config.in_channels, network.config.classes}
-        found = [m for m in found if not {m.in_channels, m.out_channels} & outer]
+    found = [m for m in found if not {m.in_channels, m.out_channels} & outer]
     return [weight for m in found if isinstance(weight := m.weight, nn.Parameter)]
 
 

@@ -44,7 +44,7 @@ def test_norms_and_biases_do_not_decay(kind: str, shrinks: float) -> None:
     network = nn.Sequential(nn.Conv3d(1, 2, 3), nn.LayerNorm(2)).to(memory_format=torch.channels_last_3d)
     start = [p.detach().clone() for p in network.parameters()]
     optimizers = make_optimizers(
-        network, ScheduleConfig(steps=1, optimizer=kind, muon_rate=3.0, weight_decay=0.3)
+        network, ScheduleConfig(steps=1, optimizer=kind, muon_rate=3.0, weight_decay=0.3), outer=set()
     )
     set_rate(optimizers, 0.1)
     for p in network.parameters():
@@ -69,7 +69,7 @@ def test_muon_moves_a_hidden_convolution_along_the_orthogonal_factor_of_its_grad
             classes=3, trunk_channels=(4, 8), trunk_blocks=(1, 1), decoder_blocks=(1,), attention_level=-1
         )
     )
-    optimizers = make_optimizers(network, ScheduleConfig(steps=1, weight_decay=0.0))
+    optimizers = make_optimizers(network, ScheduleConfig(steps=1, weight_decay=0.0), outer={1, 3})
     assert [type(each).__name__ for each in optimizers] == ["AdamW", "ConvolutionMuon"]
     set_rate(optimizers, 0.01)
     conv = network.trunk.encoder[1][0].conv
@@ -86,7 +86,7 @@ def test_muon_moves_a_hidden_convolution_along_the_orthogonal_factor_of_its_grad
 
 def test_muon_gets_the_hidden_dense_convolutions_and_nothing_else() -> None:
     network = LNN(LNNConfig(classes=3))
-    optimizers = make_optimizers(network, ScheduleConfig(steps=1))
+    optimizers = make_optimizers(network, ScheduleConfig(steps=1), outer={1, 3})
     names = {p.data_ptr(): name for name, p in network.named_parameters()}
     hidden = {names[p.data_ptr()] for group in optimizers[1].param_groups for p in group["params"]}
     rest = {names[p.data_ptr()] for group in optimizers[0].param_groups for p in group["params"]}
