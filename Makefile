@@ -56,6 +56,7 @@ notebooks/%.ipynb: notebooks/%.py $(STAMPS)/extras
 
 bench: $(STAMPS)/package
 	$(BIN)/python benchmarks/whole_head.py
+	$(BIN)/python benchmarks/networks.py
 
 report: $(STAMPS)/extras
 	$(call report,hippocampus-t1,$(HIPPOCAMPUS))

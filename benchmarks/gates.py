@@ -6,12 +6,14 @@ Every gate ranks the blocks of a validation case; the least wanted lose depth un
 `--budget`). A block's answer does not depend on the others, so label maps are put together from the dense
 answer of each exit. Dice over structures of at least 100 voxels; work in FLOPs as the network counts it.
 Beside the gates: an exit everywhere, and in the smallest box of blocks around what the trunk labelled, as a
-static network on a foreground crop would have it.
+static network on a foreground crop would have it. Last, the time of the network as `predict` runs it, all
+depths in turn on every case.
 """
 
 from __future__ import annotations
 
 import argparse
+import statistics
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,18 +23,19 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lnn_med.allocator import keep_memory
-from lnn_med.inference.bundle import load_bundle
-from lnn_med.inference.runtime import has_bf16
+from lnn_med.inference.bundle import Bundle, load_bundle
+from lnn_med.inference.runtime import Engine, RuntimeConfig, has_bf16
 from lnn_med.models.adaptive_depth import block_entropy
 from lnn_med.models.costs import Costs
 from lnn_med.models.cover import plan_within
 from lnn_med.models.lnn import LNN
 from lnn_med.training.datasets import Case, case_names, load_cases
 from lnn_med.training.loop import find_config
-from lnn_med.training.run_config import read_run_config
+from lnn_med.training.run_config import RunConfig, read_run_config
 from lnn_med.training.validate import LARGE
 
 BUDGETS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+PASSES = 3
 GATES = ("learned", "uncertainty", "random", "oracle")
 CPU = torch.device("cpu")
 
@@ -105,20 +108,27 @@ def dice(found: Tensor, truth: Tensor, classes: int) -> np.ndarray:
     return torch.where(count > 0, 2 * hit / (count + guess), torch.nan)[1:].numpy()
 
 
-def main() -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("bundle")
-    parser.add_argument("data", help="root of the data set")
-    chosen = parser.parse_args()
-    keep_memory()
-    bundle = load_bundle(chosen.bundle)
-    config = read_run_config(find_config(Path(bundle.info.name)), [f"data.root={chosen.data}"])
-    known = set(case_names(config.data))
-    names = [name for name in bundle.info.split["val"] if name in known]
-    cases = load_cases(config.data, names, config.space, config.labels)
+def print_seconds(bundle: Bundle, cases: list[Case]) -> None:
+    """Median time of a case at every depth, and of its ratio to full depth."""
+    depths = ["full", "auto", *map(str, range(1, bundle.info.network.exits))]
+    engines = {depth: Engine(bundle, RuntimeConfig(depth=depth)) for depth in depths}
+    spent: dict[str, list[float]] = {depth: [] for depth in depths}
+    for case in cases:
+        image = case.image.float().numpy()
+        runs = [
+            {depth: engines[depth](image, (1.0, 1.0, 1.0)).seconds for depth in depths} for _ in range(PASSES)
+        ]
+        for depth in depths:
+            spent[depth].append(statistics.median(run[depth] for run in runs[1:]))  # the first one warms up
+    print(f"\n{torch.get_num_threads()} threads, medians over the cases")
+    print("| depth | seconds | of full depth |\n|---|---|---|")
+    for depth, seconds in spent.items():
+        ratio = statistics.median(a / b for a, b in zip(seconds, spent["full"], strict=True))
+        print(f"| {depth} | {statistics.median(seconds):.2f} | {ratio:.2f} |")
+
+
+def print_dice(bundle: Bundle, config: RunConfig, cases: list[Case]) -> None:
+    """Dice and work of exits, foreground crops and gates."""
     network, classes = bundle.network(), len(config.labels) + 1
     sizes = np.median([np.bincount(c.labels.flatten(), minlength=classes)[1:] for c in cases], axis=0)
     large = sizes >= LARGE if (sizes >= LARGE).any() else sizes >= 0
@@ -148,6 +158,26 @@ def main() -> None:
             made = [at_budget(case, gate, budget) for case in seen]
             cells.append(f"{mean_dice([m for m, _ in made]):.4f} ({np.mean([w for _, w in made]):.2f})")
         print(f"| {budget:.1f} | " + " | ".join(cells) + " |")
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("bundle")
+    parser.add_argument("data", help="root of the data set")
+    parser.add_argument("--times-alone", action="store_true", help="no Dice")
+    chosen = parser.parse_args()
+    keep_memory()
+    bundle = load_bundle(chosen.bundle)
+    config = read_run_config(find_config(Path(bundle.info.name)), [f"data.root={chosen.data}"])
+    known = set(case_names(config.data))
+    names = [name for name in bundle.info.split["val"] if name in known]
+    cases = load_cases(config.data, names, config.space, config.labels)
+    if not chosen.times_alone:
+        print_dice(bundle, config, cases)
+    print_seconds(bundle, cases)
 
 
 if __name__ == "__main__":
