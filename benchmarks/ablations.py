@@ -5,7 +5,9 @@
     ablations.py DATA -o RUNS --seeds 1 2 3
 
 A run that is complete is not trained again, one that was interrupted goes on. The table is sorted by Dice of
-the validation fold at the deepest trained exit; seconds a step are of this machine and of that moment.
+the validation fold at the deepest trained exit; the difference to the first configuration is paired over its
+cases (means over the seeds; structures of at least 100 voxels in the case) with a 95 % bootstrap interval.
+Seconds a step are of this machine and of that moment.
 """
 
 from __future__ import annotations
@@ -17,25 +19,32 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from lnn_med.allocator import keep_memory
+from lnn_med.evaluation.statistics import paired_difference
 from lnn_med.models.lnn import LNN
+from lnn_med.training.datasets import load_cases
 from lnn_med.training.loop import LOG, train
 from lnn_med.training.run_config import RunConfig, read_run_config
+from lnn_med.training.validate import validate
 
 FOLDER = Path(__file__).with_name("ablations")
 SHAPE = (96, 112, 112)  # model grid of a whole head at 2 mm, for FLOPs
+COLUMNS = ("trunk, M parameters", "trunk, GFLOPs", "s a step")
 
 
 class Found(NamedTuple):
-    """One run: Dice of the validation fold, seconds a step."""
+    """One run: Dice of the validation fold, of each of its cases, seconds a step."""
 
     dice: float
+    cases: list[float]
     seconds: float
 
 
 def run(path: Path, folder: Path, overrides: list[str]) -> Found:
     """Train, or read what was trained."""
-    train(path, folder, overrides)
+    bundle = train(path, folder, overrides)
     rows = [json.loads(row) for row in (folder / LOG).read_text(encoding="utf-8").splitlines()]
     steps = [row for row in rows if "minutes" in row]
     spent = [
@@ -44,7 +53,12 @@ def run(path: Path, folder: Path, overrides: list[str]) -> Found:
         if b["minutes"] > a["minutes"]  # a run that went on starts its clock anew
     ]
     results = [row["validation"] for row in rows if "validation" in row]
-    return Found(results[-1]["dice_exits"][-1], statistics.median(spent))
+    if bundle is None:
+        raise SystemExit(f"{folder.name}: no bundle was written.")
+    config, exits = read_run_config(path, overrides), len(results[-1]["dice_exits"])
+    held_back = load_cases(config.data, bundle.info.split["val"], config.space, config.labels)
+    cases = [validate(bundle.network(), [case], config, exits)["dice_full"] for case in held_back]
+    return Found(results[-1]["dice_exits"][-1], cases, statistics.median(spent))
 
 
 def work(config: RunConfig) -> tuple[float, float]:
@@ -65,7 +79,7 @@ def main() -> None:
     chosen = parser.parse_args()
     keep_memory()
     names = chosen.only or sorted(path.stem for path in FOLDER.glob("*.yaml"))
-    rows = []
+    rows, cases = [], {}
     for name in names:
         path = FOLDER / f"{name}.yaml"
         parts, gflops = work(read_run_config(path, [f"data.root={chosen.data}"]))
@@ -74,13 +88,16 @@ def main() -> None:
             for seed in chosen.seeds
         ]
         dice = [each.dice for each in found]
+        cases[name] = np.mean([each.cases for each in found], axis=0)
         rows.append((statistics.mean(dice), name, parts, gflops, dice, found[-1].seconds))
         print(f"{name}: {dice}", flush=True)
-    print("\n| configuration | Dice (each seed) | trunk, M parameters | trunk, GFLOPs | s a step |")
-    print("|---|---|---|---|---|")
+    print(f"\n| configuration | Dice (each seed) | against {names[0]} | {' | '.join(COLUMNS)} |")
+    print("|---|---|---|---|---|---|")
     for mean, name, parts, gflops, dice, seconds in sorted(rows, reverse=True):
         each = ", ".join(f"{value:.4f}" for value in dice)
-        print(f"| {name} | {mean:.4f} ({each}) | {parts:.2f} | {gflops:.1f} | {seconds:.2f} |")
+        apart = paired_difference(cases[name], cases[names[0]], list(range(len(cases[name]))))
+        told = "" if name == names[0] else f"{apart.estimate:+.4f} ({apart.low:+.4f} to {apart.high:+.4f})"
+        print(f"| {name} | {mean:.4f} ({each}) | {told} | {parts:.2f} | {gflops:.1f} | {seconds:.2f} |")
 
 
 if __name__ == "__main__":
