@@ -71,7 +71,10 @@ def measure(job: str, name: str) -> dict[str, float | str]:
         layouts = ["channels-last"]
     parameters = sum(p.numel() for p in network.parameters()) / 1e6
     dtype = torch.bfloat16 if has_bf16(CPU) else torch.float32
-    network, image = (network.cast(dtype) if isinstance(network, LNN) else network.to(dtype)), image.to(dtype)
+    network, image = (
+        (network.fold().cast(dtype) if isinstance(network, LNN) else network.to(dtype)),
+        image.to(dtype),
+    )
     found: list[tuple[float, str]] = []
     before = peak_mb()
     for layout in layouts:

@@ -238,7 +238,7 @@ def main() -> None:
     parser.add_argument("-o", "--out", type=Path, required=True)
     parser.add_argument("--against", type=Path)
     parser.add_argument("--maps", type=Path, help="folder for the label maps of the validation fold")
-    chosen = parser.parse_args()
+    chosen = parser.parse_intermixed_args()
     keep_memory()
     config = read_run_config(
         find_config(Path(chosen.config)), [f"data.root={chosen.data}", *chosen.overrides]

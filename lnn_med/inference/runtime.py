@@ -100,7 +100,7 @@ class Engine:
         self.device = choose_device("cpu" if static else config.device)
         fast = has_bf16(self.device)
         self.dtype = torch.bfloat16 if fast and not static else torch.float32
-        self.network: LNN = bundle.network().to(self.device).cast(self.dtype)
+        self.network: LNN = bundle.network().fold().to(self.device).cast(self.dtype)
         self.graph = OpenVinoExit(self.network, self._exit(), "bf16" if fast else "f32") if static else None
 
     def _exit(self) -> int:

@@ -1,7 +1,8 @@
 """Residual blocks whose result at a voxel depends on its neighbourhood alone, not on volume statistics.
 
 Normalising over channels at each voxel (as in ConvNeXt, arXiv 2201.03545) makes a block of 16³ voxels
-computed alone equal to the same voxels computed within the whole volume, on one process or on many.
+computed alone equal to the same voxels computed within the whole volume, on one process or on many. Batch
+normalisation has that property in evaluation mode, where it is folded into the convolution.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 ChannelsLast = torch.channels_last_3d
 
@@ -27,13 +29,13 @@ class ChannelNorm(nn.LayerNorm):
 class Branch(nn.Module):
     """`mix(relu(norm(conv(x))))`: one 3³ convolution, one 1³; what a residual block adds.
 
-    With `valid=True` nothing is padded: (B, C, n, ...) -> (B, C, n-2, ...).
+    With `valid=True` nothing is padded: (B, C, n, ...) -> (B, C, n-2, ...). `norm` is "channel" or "batch".
     """
 
-    def __init__(self, channels: int, valid: bool = False) -> None:
+    def __init__(self, channels: int, valid: bool = False, norm: str = "channel") -> None:
         super().__init__()
         self.conv = nn.Conv3d(channels, channels, 3, padding=0 if valid else 1, bias=False)
-        self.norm = ChannelNorm(channels)
+        self.norm: nn.Module = ChannelNorm(channels) if norm == "channel" else nn.BatchNorm3d(channels)
         self.mix = nn.Conv3d(channels, channels, 1)
         nn.init.kaiming_normal_(self.conv.weight, nonlinearity="relu")
         nn.init.normal_(self.mix.weight, std=0.02)  # a block begins near the identity
@@ -43,12 +45,18 @@ class Branch(nn.Module):
         """(B, C, X, Y, Z) -> same shape, or two voxels less along each axis when valid."""
         return self.mix(F.relu(self.norm(self.conv(x)), inplace=True))
 
+    def fold(self) -> None:
+        """Put batch normalisation into the convolution, for evaluation; other norms stay."""
+        if isinstance(self.norm, nn.BatchNorm3d):
+            self.conv = fuse_conv_bn_eval(self.conv, self.norm)
+            self.norm = nn.Identity()
+
 
 class ResidualBlock(Branch):
     """`x + branch(x)`; with `valid=True` for blocks that bring a halo."""
 
-    def __init__(self, channels: int, valid: bool = False) -> None:
-        super().__init__(channels, valid)
+    def __init__(self, channels: int, valid: bool = False, norm: str = "channel") -> None:
+        super().__init__(channels, valid, norm)
         self.valid = valid
 
     def forward(self, x: Tensor) -> Tensor:

@@ -86,7 +86,7 @@ def _stage(level: int, config: LNNConfig) -> nn.Module:
     if level in config.reversible:
         half = channels // 2
         return ReversibleStage([ReversibleBlock(Branch(half), Branch(half)) for _ in range(count)])
-    blocks = [ResidualBlock(channels) for _ in range(count)]
+    blocks = [ResidualBlock(channels, norm=config.norm) for _ in range(count)]
     if level in config.layer_attention:
         return LayerAttentionStage(blocks, channels, config.layer_attention_heads)
     return nn.Sequential(*blocks)
@@ -108,7 +108,7 @@ class Trunk(nn.Module):
         self.down = nn.ModuleList(nn.Conv3d(a, b, 2, stride=2) for a, b in pairs)
         self.up = nn.ModuleList(nn.ConvTranspose3d(b, a, 2, stride=2) for a, b in reversed(pairs))
         self.decoder = nn.ModuleList(
-            nn.Sequential(*(ResidualBlock(a) for _ in range(n)))
+            nn.Sequential(*(ResidualBlock(a, norm=config.norm) for _ in range(n)))
             for (a, _), n in zip(reversed(pairs), config.decoder_blocks, strict=True)
         )
 
@@ -136,7 +136,8 @@ class FineStages(nn.Module):
         self.image = nn.Conv3d(config.in_channels, width, 3)
         self.lift = nn.ConvTranspose3d(config.trunk_channels[0], width, 2, stride=2)
         self.stages = nn.ModuleList(
-            nn.Sequential(*(ResidualBlock(width, valid=True) for _ in range(n))) for n in config.fine_blocks
+            nn.Sequential(*(ResidualBlock(width, valid=True, norm=config.norm) for _ in range(n)))
+            for n in config.fine_blocks
         )
         self.heads = nn.ModuleList(nn.Conv3d(width, config.classes, 1) for _ in config.fine_blocks)
 
@@ -192,6 +193,13 @@ class LNN(nn.Module):
         """Compile trunk and fine stages in place (`torch.compile`), for training: shapes stay the same."""
         self.trunk.compile()
         self.fine.compile()
+        return self
+
+    def fold(self) -> LNN:
+        """Put batch normalisation into the convolutions before it, in place, for evaluation."""
+        for module in self.modules():
+            if isinstance(module, Branch):
+                module.fold()
         return self
 
     def cast(self, dtype: torch.dtype) -> LNN:

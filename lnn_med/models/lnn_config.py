@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+NORMS = ("channel", "batch")
+
 
 @dataclass(frozen=True)
 class LNNConfig:
@@ -21,6 +23,9 @@ class LNNConfig:
     attention_top_k: int = 4  # key blocks for each query block
     layer_attention: tuple[int, ...] = ()  # trunk levels whose layers ask the earlier ones of their stage
     layer_attention_heads: int = 4
+    norm: str = (
+        "channel"  # of residual blocks: voxel by voxel, or "batch", which learns faster on small crops
+    )
     reversible: tuple[int, ...] = ()  # trunk levels that compute activations again instead of keeping them
     fine_channels: int = 32
     fine_blocks: tuple[int, ...] = (2, 2)  # residual blocks of each full-resolution stage
@@ -36,6 +41,10 @@ class LNNConfig:
         if self.attention_level >= len(self.trunk_channels):
             last = len(self.trunk_channels) - 1
             raise ValueError(f"attention_level is {self.attention_level}; the last level is {last}")
+        if self.norm not in NORMS:
+            raise ValueError(f"norm is {self.norm!r}; {' or '.join(NORMS)} is needed")
+        if self.reversible and self.norm == "batch":
+            raise ValueError("norm batch: a reversible level would update its statistics twice")
         if both := set(self.layer_attention) & set(self.reversible):
             raise ValueError(f"level {min(both)} cannot be reversible and keep its layers for attention")
 

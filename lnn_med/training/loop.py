@@ -106,6 +106,8 @@ class _Run:
             raise ConfigError(
                 f"schedule.batch {config.schedule.batch} does not divide among {team.size} processes."
             )
+        if team.size > 1 and config.network.norm == "batch":
+            raise ConfigError("network.norm batch: every process would have its own statistics; use one.")
         torch.manual_seed(config.seed)
         self._claim_folder()
         self.split = split_cases(case_names(config.data), config.data)

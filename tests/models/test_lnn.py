@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -47,17 +48,22 @@ class FixedGates(nn.Module):
         return torch.ones(len(self.stages), self.count), block
 
 
-@pytest.fixture(scope="module")
-def network() -> LNN:
-    """A network whose parts all matter: nothing is left at its gentle beginning."""
+@pytest.fixture(scope="module", params=["channel", "batch"])
+def network(request: pytest.FixtureRequest) -> LNN:
+    """A network with either norm whose parts all matter: nothing is left at its gentle beginning."""
     torch.manual_seed(0)
-    result = LNN(TINY)
+    result = LNN(replace(TINY, norm=request.param))
     for module in result.modules():
         if isinstance(module, ResidualBlock):
             nn.init.normal_(module.mix.weight, std=0.3)
             nn.init.normal_(module.mix.bias, std=0.3)
-        if isinstance(module, ChannelNorm):
+        if isinstance(module, ChannelNorm | nn.BatchNorm3d):
             nn.init.normal_(module.bias, std=0.3)
+        if isinstance(module, nn.BatchNorm3d):
+            assert module.running_mean is not None
+            assert module.running_var is not None
+            nn.init.normal_(module.running_mean, std=0.3)
+            nn.init.uniform_(module.running_var, 0.5, 2.0)
     result.temperature.copy_(torch.tensor([0.7, 1.3, 2.0]))
     return result.eval()
 
@@ -338,6 +344,26 @@ def test_temperature_divides_the_logits_of_its_exit_on_both_paths(network: LNN, 
         mixed, warm = (with_gates(n, stages)(image[:1], "auto").logits for n in (network, other))
     torch.testing.assert_close(at_block(mixed, (1, 1, 1)) / 4, at_block(warm, (1, 1, 1)))
     assert torch.equal(at_block(mixed, (0, 0, 0)), at_block(warm, (0, 0, 0)))
+
+
+def test_folded_norms_change_nothing_and_are_gone(network: LNN, image: Tensor) -> None:
+    other = copy.deepcopy(network).fold()
+    assert not any(isinstance(module, nn.BatchNorm3d) for module in other.modules())
+    with torch.inference_mode():
+        for depth in ("full", "auto", 1):
+            torch.testing.assert_close(other(image, depth).logits, network(image, depth).logits, **CLOSE)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"norm": "group"}, "channel or batch"),
+        ({"norm": "batch", "reversible": (0,)}, "update its statistics"),
+    ],
+)
+def test_a_norm_that_cannot_be_is_refused(changes: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        replace(TINY, **changes)
 
 
 def test_cast_to_bf16_leaves_gates_and_temperatures_untouched(network: LNN, image: Tensor) -> None:

@@ -210,6 +210,12 @@ def test_a_batch_that_does_not_divide_among_processes_is_refused(config: Path, t
         loop._Run(read_run_config(config), tmp_path, loop.Team(0, 3, torch.device("cpu")))
 
 
+def test_batch_norm_needs_one_process(config: Path, tmp_path: Path) -> None:
+    run_config = read_run_config(config, ["network.norm=batch", "network.reversible=[]"])
+    with pytest.raises(ConfigError, match="norm batch"):
+        loop._Run(run_config, tmp_path, loop.Team(0, 2, torch.device("cpu")))
+
+
 @pytest.fixture(scope="module")
 def short(folder: Path) -> Path:
     """Three steps of plain gradient descent, so that weights follow gradients in proportion."""
