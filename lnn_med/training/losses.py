@@ -27,6 +27,7 @@ class LossConfig:
         None  # instead: one box of even size around the labels, for small crops
     )
     coarse_share: float = 0.3  # first share of the steps that train the trunk alone
+    whole_exit: bool = False  # exit 1 is trained on every voxel of the window; cheap where classes are few
     frequency_power: float = 0.5  # cross-entropy weights: class frequency to minus this; 0: equal
     label_smoothing: float = 0.0
     distill: float = 0.3  # agreement of early exits with full depth
@@ -182,7 +183,8 @@ def network_loss(
     `coarse` trains the trunk alone; `gates` lets the gates learn as well.
 
     Exit 1 is trained on the whole window at one of the eight voxels below each trunk voxel, drawn anew each
-    step: an unbiased eighth of the cost. Fine stages are trained on sampled blocks.
+    step: an unbiased eighth of the cost (at all of them with `whole_exit`). Fine stages are trained on
+    sampled blocks.
     """
     learn_gates = gates and not coarse
     seen = network.see(image, spacing_ratio) if learn_gates else None
@@ -190,9 +192,12 @@ def network_loss(
     total = image.new_zeros(())
     cases = range(image.shape[0])
     for n in cases:
-        corner = (int(seeds[n]) & 1, int(seeds[n]) >> 1 & 1, int(seeds[n]) >> 2 & 1)
-        logits = network.exit_at(features[n : n + 1], corner)
-        target = labels[n : n + 1, corner[0] :: 2, corner[1] :: 2, corner[2] :: 2]
+        if config.whole_exit:
+            logits, target = network.exit(features[n : n + 1]), labels[n : n + 1]
+        else:
+            corner = (int(seeds[n]) & 1, int(seeds[n]) >> 1 & 1, int(seeds[n]) >> 2 & 1)
+            logits = network.exit_at(features[n : n + 1], corner)
+            target = labels[n : n + 1, corner[0] :: 2, corner[1] :: 2, corner[2] :: 2]
         total = total + terms.answer(logits, target, weights, config.label_smoothing)
     parts = {"exit_1": float(total.detach()) / len(cases)}
     if not coarse:

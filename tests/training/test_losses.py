@@ -202,6 +202,22 @@ def test_loss_and_gradient_of_a_batch_are_the_means_of_its_cases(config: LossCon
         torch.testing.assert_close(value, (one[1][name] + two[1][name]) / 2, atol=1e-6, rtol=1e-4, msg=name)
 
 
+def test_exit_1_learns_from_one_voxel_in_eight_or_from_all() -> None:
+    torch.manual_seed(0)
+    network, (image, labels, ratio, _) = LNN(TINY), batch(cases=1)
+    whole = LossConfig(whole_exit=True)
+    with torch.no_grad():
+        logits = network(image, 1).logits
+        for seed in range(8):
+            seeds = torch.tensor([seed])
+            cut = tuple(slice(seed >> axis & 1, None, 2) for axis in range(3))
+            some, _ = network_loss(network, image, labels, ratio, seeds, EQUAL, LossConfig(), coarse=True)
+            every, _ = network_loss(network, image, labels, ratio, seeds, EQUAL, whole, coarse=True)
+            expected = cross_entropy_and_dice(logits[:, :, *cut], labels[:, *cut], EQUAL)
+            torch.testing.assert_close(some, expected)
+            torch.testing.assert_close(every, cross_entropy_and_dice(logits, labels, EQUAL))
+
+
 def test_the_log_has_a_loss_for_each_exit() -> None:
     torch.manual_seed(0)
     _, parts = network_loss(LNN(TINY), *batch(), EQUAL, LossConfig(blocks=4), coarse=False)
