@@ -46,9 +46,7 @@ def main() -> None:
     chosen = parser.parse_args()
     keep_memory()
     network = load_bundle(chosen.bundle).network().train()
-    print(
-        "| level, channels | retrievals skipped | plain, ms | all, ms | skipping, ms | saved of what is added |"
-    )
+    print("| level, channels | skipped | plain, ms | all, ms | skipping, ms | saved of what is added |")
     print("|---|---|---|---|---|---|")
     for level in network.config.layer_attention:
         skipping = network.trunk.encoder[level]
@@ -63,10 +61,8 @@ def main() -> None:
                 spent[name].append(seconds(stage, channels, level))
         plain, full, less = (1000 * statistics.median(spent[name]) for name in stages)
         skipped = f"{int(skipping.skipped.sum())} of {len(skipping.skipped)}"
-        saved = (full - less) / (full - plain)
-        print(
-            f"| {level}, {channels} | {skipped} | {plain:.1f} | {full:.1f} | {less:.1f} | {100 * saved:.0f} % |"
-        )
+        saved = 100 * (full - less) / (full - plain)
+        print(f"| {level}, {channels} | {skipped} | {plain:.1f} | {full:.1f} | {less:.1f} | {saved:.0f} % |")
 
 
 if __name__ == "__main__":
