@@ -31,7 +31,7 @@ help:
 	@echo "make test       install what the tests need and run them"
 	@echo "make lint       ruff, mypy and the import rules"
 	@echo "make notebooks  generate and execute the notebooks"
-	@echo "make bench      time and memory of a whole head on this machine"
+	@echo "make bench      time and memory on this machine: a whole head, networks beside peers"
 	@echo "make report     validation reports of both bundles; HIPPOCAMPUS=... and BRAIN=... name the data sets"
 	@echo "                STRESS=4 disturbs fewer cases, WORK=FOLDER keeps scans and runs for a second start"
 	@echo "make clean      remove .venv, caches and demo output"

@@ -12,17 +12,13 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
+from gates import held_back
 from torch import nn
 
 from lnn_med.allocator import keep_memory
-from lnn_med.inference.bundle import load_bundle
 from lnn_med.models.sparse_attention import BlockSparseAttention
-from lnn_med.training.datasets import case_names, load_cases
-from lnn_med.training.loop import find_config
-from lnn_med.training.run_config import read_run_config
 from lnn_med.training.validate import validate
 
 Change = Callable[[BlockSparseAttention], None]
@@ -67,11 +63,7 @@ def main() -> None:
     parser.add_argument("data", help="root of the data set")
     chosen = parser.parse_args()
     keep_memory()
-    bundle = load_bundle(chosen.bundle)
-    config = read_run_config(find_config(Path(bundle.info.name)), [f"data.root={chosen.data}"])
-    known = set(case_names(config.data))
-    names = [name for name in bundle.info.split["val"] if name in known]
-    cases = load_cases(config.data, names, config.space, config.labels)
+    bundle, config, cases = held_back(chosen.bundle, chosen.data)
     print(f"{bundle.info.name} {bundle.info.version}, {len(cases)} validation cases")
     print("| attention | Dice at exit 1 | Dice at exit 2 |\n|---|---|---|")
     for name, change in CHANGES.items():

@@ -49,6 +49,15 @@ class Answers(NamedTuple):
     costs: Costs
 
 
+def held_back(name: str, root: str) -> tuple[Bundle, RunConfig, list[Case]]:
+    """A bundle, its configuration on a data set, and the cases of its validation fold that are there."""
+    bundle = load_bundle(name)
+    config = read_run_config(find_config(Path(bundle.info.name)), [f"data.root={root}"])
+    known = set(case_names(config.data))
+    names = [case for case in bundle.info.split["val"] if case in known]
+    return bundle, config, load_cases(config.data, names, config.space, config.labels)
+
+
 @torch.inference_mode()
 def answers(network: LNN, case: Case) -> Answers:
     """Run every exit densely and score the blocks."""
@@ -170,11 +179,7 @@ def main() -> None:
     parser.add_argument("--times-alone", action="store_true", help="no Dice")
     chosen = parser.parse_args()
     keep_memory()
-    bundle = load_bundle(chosen.bundle)
-    config = read_run_config(find_config(Path(bundle.info.name)), [f"data.root={chosen.data}"])
-    known = set(case_names(config.data))
-    names = [name for name in bundle.info.split["val"] if name in known]
-    cases = load_cases(config.data, names, config.space, config.labels)
+    bundle, config, cases = held_back(chosen.bundle, chosen.data)
     if not chosen.times_alone:
         print_dice(bundle, config, cases)
     print_seconds(bundle, cases)
