@@ -29,6 +29,7 @@ from lnn_med.training.losses import class_weights
 from lnn_med.training.network_and_loss import NetworkAndLoss
 from lnn_med.training.run_config import RunConfig, read_run_config, shipped_config
 from lnn_med.training.schedule import Average, learning_rate, make_optimizers, set_rate
+from lnn_med.training.teachers import find_teachers
 from lnn_med.training.validate import validate
 
 logger = logging.getLogger(__name__)
@@ -122,6 +123,7 @@ class _Run:
         self.average = Average(self.network, config.schedule.ema)
         self.skips = SkipSchedule(self.network, config.skip, config.schedule.steps)
         self.weights = class_weights(self._frequency(), config.loss.frequency_power).to(team.device)
+        self.teachers = find_teachers(config, self.split, team.device)
         self.step, self.best = 0, -1.0
         self._resume()
 
@@ -129,7 +131,7 @@ class _Run:
         """Train to the last step or the time limit; returns the bundle."""
         schedule, started, saved = self.config.schedule, time.monotonic(), time.monotonic()
         bundle = None
-        wrapped = NetworkAndLoss(self.network, self.weights, self.config)
+        wrapped = NetworkAndLoss(self.network, self.weights, self.config, self.teachers)
         model = (
             DistributedDataParallel(wrapped, find_unused_parameters=True) if self.team.size > 1 else wrapped
         )
@@ -345,6 +347,7 @@ class _Run:
             "init": self.config.init,
             "only": self.config.only,
             "steps": self.step,
+            "teachers": self.teachers.named() if self.teachers else [],
             **parts,
             "note": self.config.note,
         }

@@ -31,6 +31,7 @@ class LossConfig:
     frequency_power: float = 0.5  # cross-entropy weights: class frequency to minus this; 0: equal
     label_smoothing: float = 0.0
     distill: float = 0.3  # agreement of early exits with full depth
+    teach: float = 0.0  # agreement of every exit with the configuration's teachers, beside the labels
     gate_cost: float = 0.02  # loss a block must gain for the whole fine path to be worth it
     gate_budget: float = 0.5  # share of the fine stages' work that gates may spend without extra charge
     gate_temperature: float = 0.7
@@ -177,10 +178,12 @@ def network_loss(
     coarse: bool,
     gates: bool = True,
     terms: Terms = Terms(),
+    taught: Tensor | None = None,
 ) -> tuple[Tensor, dict[str, float]]:
     """Loss of a batch (mean over its cases) and its parts for the log.
 
-    `coarse` trains the trunk alone; `gates` lets the gates learn as well.
+    `coarse` trains the trunk alone; `gates` lets the gates learn as well. `taught` are the teachers' log
+    probabilities (B, classes, X, Y, Z), with which every exit is to agree.
 
     Exit 1 is trained on the whole window at one of the eight voxels below each trunk voxel, drawn anew each
     step: an unbiased eighth of the cost (at all of them with `whole_exit`). Fine stages are trained on
@@ -192,16 +195,23 @@ def network_loss(
     total = image.new_zeros(())
     cases = range(image.shape[0])
     for n in cases:
+        seen_voxels: tuple[slice, ...] = (slice(None),) * 3
         if config.whole_exit:
-            logits, target = network.exit(features[n : n + 1]), labels[n : n + 1]
+            logits = network.exit(features[n : n + 1])
         else:
             corner = (int(seeds[n]) & 1, int(seeds[n]) >> 1 & 1, int(seeds[n]) >> 2 & 1)
             logits = network.exit_at(features[n : n + 1], corner)
-            target = labels[n : n + 1, corner[0] :: 2, corner[1] :: 2, corner[2] :: 2]
+            seen_voxels = tuple(slice(first, None, 2) for first in corner)
+        target = labels[(slice(n, n + 1), *seen_voxels)]
         total = total + terms.answer(logits, target, weights, config.label_smoothing)
+        if taught is not None:
+            lesson = taught[(slice(n, n + 1), slice(None), *seen_voxels)]
+            total = total + config.teach * terms.agreement(logits, lesson)
     parts = {"exit_1": float(total.detach()) / len(cases)}
     if not coarse:
-        fine, fine_parts = _fine_loss(network, image, labels, features, seeds, weights, config, terms, seen)
+        fine, fine_parts = _fine_loss(
+            network, image, labels, features, seeds, weights, config, terms, seen, taught
+        )
         total = total + fine
         parts |= fine_parts
     return total / len(cases), parts
@@ -217,6 +227,7 @@ def _fine_loss(
     config: LossConfig,
     terms: Terms,
     seen: TrunkOutput | None,
+    taught: Tensor | None,
 ) -> tuple[Tensor, dict[str, float]]:
     """Loss of the fine stages on sampled boxes, summed over cases; with `seen`, of the gates as well."""
     size, stages, cases = network.config.block_size, len(network.config.fine_blocks), image.shape[0]
@@ -227,14 +238,18 @@ def _fine_loss(
     exits = network.exits_of_boxes(image, features, corners, shape, stages)
     target = gather(labels[:, None], corners, shape)[:, 0]
     boxes = [sum(corner[0] == n for corner in corners) for n in range(cases)]  # case after case
+    lessons = [None] * cases if taught is None else gather(taught, corners, shape).split(boxes)
     parts: dict[str, float] = {}
     total = image.new_zeros(())
-    for truth, *mine in zip(target.split(boxes), *(logits.split(boxes) for logits in exits), strict=True):
+    answers = zip(target.split(boxes), lessons, *(logits.split(boxes) for logits in exits), strict=True)
+    for truth, lesson, *mine in answers:
         for number in range(1, stages + 1):
             loss = terms.answer(mine[number], truth, weights, config.label_smoothing)
             name = f"exit_{number + 1}"
             parts[name] = parts.get(name, 0.0) + float(loss.detach()) / cases
             total = total + loss
+            if lesson is not None:
+                total = total + config.teach * terms.agreement(mine[number], lesson)
         for early in mine[:-1]:
             total = total + config.distill * terms.agreement(early, mine[-1])
     if seen is None:

@@ -1,4 +1,4 @@
-"""A network and its loss as one module, in bf16 and compiled where that helps."""
+"""A network and its loss as one module, in bf16 and compiled where that helps, with teachers if it has any."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from lnn_med.inference.runtime import has_bf16
 from lnn_med.models.lnn import LNN
 from lnn_med.training.losses import Terms, network_loss
 from lnn_med.training.run_config import RunConfig
+from lnn_med.training.teachers import Teachers
 
 logger = logging.getLogger(__name__)
 
@@ -20,8 +21,11 @@ logger = logging.getLogger(__name__)
 class NetworkAndLoss(nn.Module):
     """Network and loss as one module, so that DDP sees every parameter used in `forward`."""
 
-    def __init__(self, network: LNN, weights: Tensor, config: RunConfig) -> None:
+    def __init__(
+        self, network: LNN, weights: Tensor, config: RunConfig, teachers: Teachers | None = None
+    ) -> None:
         super().__init__()
+        self.teachers = teachers
         self.network, self.config = network, config
         self.register_buffer("class_weights", weights, persistent=False)
         self.bf16 = config.bf16 and has_bf16(weights.device)
@@ -34,6 +38,7 @@ class NetworkAndLoss(nn.Module):
         self, image: Tensor, labels: Tensor, ratio: Tensor, seeds: Tensor, coarse: bool, gates: bool
     ) -> tuple[Tensor, dict[str, float]]:
         weights = self.get_buffer("class_weights")
+        taught = self.teachers(image) if self.teachers else None
         with torch.autocast(image.device.type, torch.bfloat16, enabled=self.bf16):
             return network_loss(
                 self.network,
@@ -46,6 +51,7 @@ class NetworkAndLoss(nn.Module):
                 coarse,
                 gates,
                 self.terms,
+                taught,
             )
 
 

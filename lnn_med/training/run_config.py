@@ -38,6 +38,7 @@ class RunConfig:
     loss: LossConfig = field(default_factory=LossConfig)
     skip: SkipConfig = field(default_factory=SkipConfig)  # of redundant retrievals, with layer attention
     init: str = ""  # "bundle:NAME" starts from shipped weights
+    teachers: tuple[str, ...] = ()  # bundles, by name or path, whose mean answer is learnt beside the labels
     only: str = ""  # "gates": all else stays as it is, gates are learnt anew
     bf16: bool = True  # where the device has it
     compile: bool = False  # `torch.compile`; on CPU it needs a C++ compiler and two minutes to begin
@@ -60,6 +61,8 @@ class RunConfig:
             )
         if self.compile and (self.network.layer_attention or self.network.reversible):
             raise ValueError("compile works without layer attention and without reversible stages")
+        if bool(self.teachers) != (self.loss.teach > 0):
+            raise ValueError("teachers and loss.teach need each other")
         step, box = self.network.multiple, self.loss.box
         if any(size % step for size in self.window):
             raise ValueError(f"window is {self.window}; the network needs multiples of {step} voxels")
