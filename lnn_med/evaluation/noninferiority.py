@@ -87,13 +87,13 @@ def compare_paired(
     gain = mean_interval(gains, patients, level, seed=seed)
     if gain.low is None or gain.high is None:
         raise NotEstimable(f"A comparison needs two patients or more, got {gain.n_patients}.")
-    verdict = _verdict(gain.low, gain.high, margin)
+    verdict, words = judge(gain.low, gain.high, margin, level)
     return Comparison(
         gain=gain,
         margin=margin,
         higher_is_better=higher_is_better,
         verdict=verdict,
-        words=_words(verdict, gain.low, gain.high, margin, level),
+        words=words,
         p_noninferior=p_value_above(gains, -margin, patients, seed=seed),
         p_superior=p_value_above(gains, 0.0, patients, seed=seed),
     )
@@ -114,6 +114,12 @@ def holm(p_values: ArrayLike, alpha: float = ALPHA) -> HolmResult:
     adjusted = np.empty_like(p)
     adjusted[order] = np.minimum(np.maximum.accumulate(p[order] * steps), 1) if len(p) else p
     return HolmResult(alpha, tuple(adjusted.tolist()), tuple((adjusted <= alpha).tolist()))
+
+
+def judge(low: float, high: float, margin: float, level: float = LEVEL) -> tuple[Verdict, str]:
+    """What the interval `low` to `high` of a gain shows against a margin, and the sentence to print."""
+    verdict = _verdict(low, high, margin)
+    return verdict, _words(verdict, low, high, margin, level)
 
 
 def _verdict(low: float, high: float, margin: float) -> Verdict:

@@ -13,22 +13,37 @@ from lnn_med import config
 from lnn_med.errors import ConfigError
 
 MEAN = "mean"  # an endpoint on the mean over all structures of a case
-HIGHER_IS_BETTER = {"dsc": True, "nsd": True, "hd95_mm": False, "msd_mm": False, "abs_error_pct": False}
+HIGHER_IS_BETTER = {
+    **{"dsc": True, "nsd": True, "hd95_mm": False, "msd_mm": False, "abs_error_pct": False},
+    **{"auc": True, "sensitivity": True, "specificity": True},
+}
+OF_PROBABILITIES = ("auc", "sensitivity", "specificity")  # the others compare label maps
 SUBGROUPS = ("sex", "age", "vendor", "field_t", "slice_mm", "site", "diagnosis")
 DRAFT, FINAL = "DRAFT", "FINAL"
 
-SegmentationMetric = Literal["dsc", "nsd", "hd95_mm", "msd_mm", "abs_error_pct"]
+Metric = Literal[
+    "dsc", "nsd", "hd95_mm", "msd_mm", "abs_error_pct", "auc", "sensitivity", "specificity"
+]
 
 
 @dataclass(frozen=True)
 class Endpoint:
     """One number that decides: met when its confidence bound (or its estimate) is on the right side."""
 
-    metric: SegmentationMetric
+    metric: Metric
     threshold: float  # in the unit of the metric
     structure: str = MEAN  # a structure by name, or "mean" over all structures of a case
     statistic: Literal["mean", "median"] = "mean"  # over cases; the median has an exact interval
     rule: Literal["bound", "estimate"] = "bound"  # what must pass the threshold
+
+    def __post_init__(self) -> None:
+        if self.of_probabilities and (self.structure, self.statistic) != (MEAN, "mean"):
+            raise ValueError(f"an endpoint on {self.metric} has neither `structure` nor `statistic`.")
+
+    @property
+    def of_probabilities(self) -> bool:
+        """Whether it judges the probability that `classification` names, and no label map."""
+        return self.metric in OF_PROBABILITIES
 
 
 @dataclass(frozen=True)
@@ -58,13 +73,15 @@ class Protocol:
     registered: str = ""  # where and when it was fixed, before unblinding
     purpose: str = ""  # of the study, in one sentence
     intended_use: str = ""
+    predicate: str = ""  # device and published numbers that the thresholds are taken from
     input_limits: str = ""
     data_source: str = ""  # where the scans come from, with licence and acknowledgement
     eligibility: str = ""  # in words; the column `eligible` of the table decides case by case
     reference_standard: str = ""  # how the reference came about
     readers: str = ""  # who made it: number, training, blinding
     second_reader: str = ""  # folder of a second reader's label maps, beside this file
-    training_table: str = ""  # CSV of what the model was trained on (case, patient, sha256), beside this file
+    rerun: str = ""  # folder of a second run of the device on the same scans, beside this file
+    training_table: str = ""  # CSV of training cases (case, patient, series_uid, sha256), beside this file
     stress_result: str = ""  # robustness result (JSON) of `lnn-med stress`, beside this file
     structures: tuple[str, ...] = ()  # to be compared; none: all that both sides name
     labels: Mapping[str, int] = field(default_factory=dict)  # structure: integer in the reference
@@ -72,7 +89,8 @@ class Protocol:
     primary: Endpoint | None = None
     secondary: tuple[Endpoint, ...] = ()
     tolerance_mm: float = 1.0  # tau of the NSD; the Decathlon's for the hippocampus
-    margin_dsc: float = 0.02  # non-inferiority in DSC; TRIALS: 24 patients at SD 0.03
+    margin_dsc: float = 0.02  # non-inferiority in DSC: 24 patients at an SD of 0.03
+    margin_auc: float = 0.05  # non-inferiority in AUC
     level: float = 0.95  # of all confidence intervals, two-sided
     coverage: float = 0.9  # promised by the volume intervals
     missing: Literal["worst", "leave_out"] = "worst"  # how a missing prediction counts
@@ -87,10 +105,18 @@ class Protocol:
         _between(0.5, self.coverage, 0.999, "coverage")
         _positive(self.tolerance_mm, "tolerance_mm")
         _positive(self.margin_dsc, "margin_dsc")
+        _positive(self.margin_auc, "margin_auc")
         check_labels(self.labels, "labels")
         check_labels(self.prediction_labels, "prediction_labels")
         if list(self.age_bands) != sorted(set(self.age_bands)):
             raise ValueError(f"age_bands are {list(self.age_bands)}; they must grow.")
+        if self.classification is None:
+            for entry in self.endpoints:
+                if entry.of_probabilities:
+                    raise ValueError(
+                        f"an endpoint asks for {entry.metric}, but there is no `classification` that says "
+                        "which probability is compared with which diagnosis."
+                    )
         unknown = [
             entry.structure
             for entry in self.endpoints

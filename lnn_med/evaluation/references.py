@@ -40,7 +40,9 @@ SAME_COLUMN = {
 USED_COLUMNS = (
     *("case", "image", "path", *PATIENT_COLUMNS, *MAP_COLUMNS, "eligible", "exclusion_reason", "visit"),
     *("sha256", "series_uid", "age", "sex", "site", "scanner", "vendor", "field_t", "slice_mm", "diagnosis"),
+    "intended",
 )
+OUTSIDE_USE = "put in to test its detection: outside the intended use"
 AGE_YEARS = (0.0, 120.0)  # outside it a number is no age
 
 _BIDS_SUBJECT = re.compile(r"sub-[A-Za-z0-9]+")
@@ -96,6 +98,11 @@ def read_references(path: Path, used: Sequence[str] = ()) -> ReferenceSet:
     return _with_images(found, images) if images.is_dir() else found
 
 
+def column_of(name: str) -> str:
+    """A column as it is called here: lower case, other spellings brought to one."""
+    return SAME_COLUMN.get(name.strip().lower(), name.strip().lower())
+
+
 def is_empty(cell: str | None) -> bool:
     """Whether a cell says nothing: empty, NaN, NA, none."""
     return cell is None or cell.strip().lower() in EMPTY_CELLS
@@ -135,7 +142,7 @@ def _assembled(maps: dict[str, Path], table: Path | None, folder: Path, used: Se
     cases = tuple(
         _case(name, maps.get(name), by_case.get(name, {})) for name in sorted({*maps, *by_case}, key=str)
     )
-    known = {*USED_COLUMNS, *used}
+    known = {*USED_COLUMNS, *map(column_of, used)}
     unused = tuple(column for column in columns if column not in known)
     column = next((name for name in PATIENT_COLUMNS if name in columns), None)
     patients_from = f"column {column} of the table" if column else ReferenceSet.patients_from
@@ -144,7 +151,7 @@ def _assembled(maps: dict[str, Path], table: Path | None, folder: Path, used: Se
 
 def _rows(table: Path) -> list[dict[str, str]]:
     rows = read_participants(table)
-    rows = [{SAME_COLUMN.get(name, name): cell for name, cell in row.items()} for row in rows]
+    rows = [{column_of(name): cell for name, cell in row.items()} for row in rows]
     named = [row["case"] for row in rows]
     if any(is_empty(name) for name in named):
         raise ConfigError(f"{table.name}: {sum(map(is_empty, named))} rows do not name their case.")
@@ -172,6 +179,8 @@ def _case(name: str, labels: Path | None, row: Mapping[str, str]) -> ReferenceCa
     excluded = None
     if cells.get("eligible", "1").lower() in NO:
         excluded = cells.get("exclusion_reason", "not eligible by the table, no reason given")
+    elif cells.get("intended", "1").lower() in NO:
+        excluded = OUTSIDE_USE
     aliases = [case_of(labels.name)] if labels else []
     aliases += [cells[column] for column in ("series_uid",) if column in cells]
     return ReferenceCase(

@@ -28,6 +28,10 @@ class Person:
     sex: str
     icv_mm3: float
 
+    def __post_init__(self) -> None:
+        if self.sex not in ("F", "M"):
+            raise ValueError(f"sex is {self.sex!r}; it must be F or M.")
+
 
 @dataclass(frozen=True)
 class Curve:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 RECORD = ("age", "sex", "education", "mmse")
+POSSIBLE = {"age": (0, 120), "education": (0, 40), "mmse": (0, 30)}  # years, years, points
 AGE_CENTRE, AGE_SCALE = 70.0, 10.0  # years; keeps age and its square of one size
 NO_DEMENTIA, DEMENTIA = "no dementia", "dementia"
 # Years of schooling at which OASIS-1's next level of education begins: high school ended, some college,
@@ -119,16 +120,24 @@ def education_level(years: float) -> int:
 
 
 def record_of(clinical: Mapping[str, float | str]) -> dict[str, float]:
-    """Clinical values as the models count them, without those that are not known."""
+    """Clinical values as the models count them, without those that are not known (None or NaN).
+
+    Raises:
+        ValueError: a sex other than F or M, or a number that cannot be.
+    """
     found: dict[str, float] = {}
     for name in RECORD:
         value = clinical.get(name)
-        if value is None:
+        if value is None or (isinstance(value, float) and math.isnan(value)):
             continue
         if name == "sex":
+            if value not in ("F", "M"):
+                raise ValueError(f"sex is {value!r}; it must be F or M.")
             found[name] = float(value == "M")
-        elif name == "education":
-            found[name] = float(education_level(float(value)))
-        else:
-            found[name] = float(value)
+            continue
+        number = float(value)
+        least, most = POSSIBLE[name]
+        if not least <= number <= most:
+            raise ValueError(f"{name} is {value}; {least} to {most} is possible.")
+        found[name] = float(education_level(number)) if name == "education" else number
     return found

@@ -26,11 +26,12 @@ TITLES = {
 EVIDENCE_DIGITS = 3  # one structure moves the network by hundredths
 KNOWN = {"age": "age", "sex": "sex", "education": "education", "mmse": "MMSE"}
 TERMS = {"age": "Age", "sex": "Sex", "education": "Education", "mmse": "MMSE"}
+SIDES = {"L": "left", "R": "right"}
 SQUARED, LOG = " squared", "log "  # how terms of the risk model are named
 MODELS_OWN = "These answers are from the model's own labels, before a reader's edit."
 NOTE_DRIVERS = (
     "Log-odds beyond those of the mean person of the data; plus speaks for a dementia rating. Percentile: "
-    "the volume of both sides among healthy people of the same age, sex and head size."
+    "the volume of both sides, or of each, among healthy people of the same age, sex and head size."
 )
 NOTE_EVIDENCE = (
     "How much the network's log-odds fall when the structure looks as usual; plus speaks for a dementia "
@@ -63,7 +64,7 @@ def risk_words(record: Mapping[str, Any]) -> RiskWords:
     age = record["derived"].get(BRAIN_AGE)
     if age is not None:
         rows.append(("Age that the brain looks like", f"{age:.0f} years", _age_note(entries)))
-    percentiles = _percentiles(record)
+    percentiles = _percentile_texts(record)
     drivers = (driver_rows(entry, percentiles) for entry in entries)
     evidence = (_evidence_rows(entry, percentiles) for entry in entries)
     return RiskWords(
@@ -114,9 +115,7 @@ def reliability_words(entry: Mapping[str, Any]) -> str:
     )
 
 
-def driver_rows(
-    entry: Mapping[str, Any], percentiles: Mapping[str, float | None]
-) -> list[tuple[str, str, str]]:
+def driver_rows(entry: Mapping[str, Any], percentiles: Mapping[str, str]) -> list[tuple[str, str, str]]:
     """What moved an entry's number, the largest first; a value and its square count together."""
     sums: dict[str, float] = {}
     for term, change in (entry.get("drivers") or {}).items():
@@ -126,7 +125,7 @@ def driver_rows(
     for name, change in sorted(sums.items(), key=lambda item: -abs(item[1])):
         structure = name.removeprefix(LOG)
         words = TERMS.get(name) or f"{in_words(structure)}, volume"
-        rows.append((words, log_odds_text(change), percentile_text(percentiles.get(structure))))
+        rows.append((words, log_odds_text(change), percentiles.get(structure, NO_VALUE)))
     return rows
 
 
@@ -156,17 +155,25 @@ def _age_note(entries: Sequence[Mapping[str, Any]]) -> str:
     return f"mean error {errors[0]:.1f} years in healthy people held back"
 
 
-def _percentiles(record: Mapping[str, Any]) -> dict[str, float | None]:
+def _percentile_texts(record: Mapping[str, Any]) -> dict[str, str]:
+    """By name without side: of both sides together where the record holds that, else of each side."""
+    sides: dict[str, list[str]] = {}
+    for entry in record["structures"]:
+        if entry["percentile"] is not None:
+            name, side = entry["name"].removesuffix("_L").removesuffix("_R"), entry["side"]
+            text = percentile_text(entry["percentile"])
+            sides.setdefault(name, []).append(f"{SIDES[side]} {text}" if side else text)
     curves = (record.get("reference") or {}).get("curves", ())
-    return {curve["structure"]: curve["percentile"] for curve in curves}
+    both = {each["structure"]: each["percentile"] for each in curves if each["percentile"] is not None}
+    return {name: ", ".join(texts) for name, texts in sides.items()} | {
+        name: percentile_text(value) for name, value in both.items()
+    }
 
 
-def _evidence_rows(
-    entry: Mapping[str, Any], percentiles: Mapping[str, float | None]
-) -> list[tuple[str, str, str]]:
+def _evidence_rows(entry: Mapping[str, Any], percentiles: Mapping[str, str]) -> list[tuple[str, str, str]]:
     changes = (entry.get("evidence") or {}).items()
     return [
-        (in_words(name), log_odds_text(change, EVIDENCE_DIGITS), percentile_text(percentiles.get(name)))
+        (in_words(name), log_odds_text(change, EVIDENCE_DIGITS), percentiles.get(name, NO_VALUE))
         for name, change in sorted(changes, key=lambda item: -abs(item[1]))
     ]
 

@@ -141,6 +141,6 @@ def _history(pieces: list[dict[str, Any]]) -> str:
             line += f"; the trunk alone for the first {100 * loss['coarse_share']:.0f} %"
             line += f", class weights frequency^-{loss['frequency_power']:g}"
         if teachers := piece.get("teachers"):
-            line += f"; agreement with the mean answer of {', '.join(teachers)} counts {loss['teach']:g} times"
+            line += f"; agreement with the mean answer of {', '.join(teachers)} counts {loss['teach']:g}-fold"
         lines.append(line + "." + (f" {piece['note']}" if piece.get("note") else ""))
     return "\n".join(lines)

@@ -44,8 +44,6 @@ from lnn_med.training.template import template_centroids
 
 logger = logging.getLogger(__name__)
 MMSE = RECORD.index("mmse")
-FEWEST = 5  # of each class in a group with an AUC
-AGREEING = 0.99  # share of sure early answers that the last exit must confirm
 BUNDLE, FOLDS = "bundle", "folds"
 Progress = Callable[[int, int, dict[str, float]], None]
 Values = NDArray[np.float64]

@@ -1,4 +1,4 @@
-"""A network and its loss as one module, in bf16 and compiled where that helps, with teachers if it has any."""
+"""A network, its loss and its teachers as one module, in bf16 and compiled where that helps."""
 
 from __future__ import annotations
 

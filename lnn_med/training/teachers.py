@@ -35,9 +35,7 @@ class Teachers:
 
     def named(self) -> list[str]:
         """Each teacher as `name version (first digits of its weights' SHA-256)`."""
-        return [
-            f"{each.info.name} {each.info.version} ({each.weights_sha256[:8]})" for each in self.bundles
-        ]
+        return [f"{each.info.name} {each.info.version} ({each.weights_sha256[:8]})" for each in self.bundles]
 
     @torch.no_grad()
     def __call__(self, image: Tensor) -> Tensor:
@@ -65,5 +63,5 @@ def find_teachers(config: RunConfig, split: Split, device: torch.device) -> Teac
         if bundle.info.labels != config.labels or bundle.info.space != config.space:
             raise ConfigError(f"teachers: `{name}` has other labels or another model space.")
         if known := held_back & set(bundle.info.split.get("train", ())):
-            raise ConfigError(f"teachers: `{name}` was trained on {len(known)} cases that are held back here.")
+            raise ConfigError(f"teachers: `{name}` was trained on {len(known)} cases held back here.")
     return Teachers(bundles, device)

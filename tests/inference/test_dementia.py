@@ -34,6 +34,7 @@ from lnn_med.inference.dementia import (
     calibrated,
     in_scan_grid,
     look,
+    misplaced,
     place_of,
     structure_shares,
 )
@@ -207,6 +208,34 @@ def test_a_brain_whose_structures_lie_elsewhere_is_not_judged(bundle: Classifier
         segmented._replace(run=segmented.run._replace(probabilities=few)), volume, {}
     )
     assert "could not be placed" in str(nothing.entries[0]["abstained"])
+
+
+def test_a_brain_whose_sides_are_exchanged_is_not_judged(bundle: ClassifierBundle) -> None:
+    volume, segmented = brain()
+    mirrored = segmented.run.probabilities.flip(0)  # structures of the left side now lie on the right
+    wrong = segmented._replace(run=segmented.run._replace(probabilities=mirrored))
+    reader = DementiaReader(bundle, engine())
+    seen = look(wrong.run, wrong.seen, engine(), reader.template_mm)  # type: ignore[arg-type]
+    assert np.linalg.det(seen.space.affine[:3, :3]) < 0
+    assert seen.space.residual_mm < bundle.info.largest_residual_mm  # which alone would accept it
+    found = reader(wrong, volume, {})
+    assert found.evidence is None
+    for entry in found.entries:
+        assert "exchanged" in str(entry["abstained"])
+        assert entry["probability"] is None
+
+
+@pytest.mark.parametrize(
+    ("axes", "words"),
+    [((1.1, 1.2, 1.0), None), ((1.0, 1.9, 1.0), "1.00 to 1.90"), ((0.5, 0.9, 1.0), "0.50 to 1.00")],
+)
+def test_a_brain_that_would_have_to_be_stretched_beyond_belief_is_not_judged(
+    axes: tuple[float, float, float], words: str | None
+) -> None:
+    space = StandardSpace(np.diag([*axes, 1.0]), 1.0)
+    found = misplaced(space, 4.5)
+    assert found is None if words is None else words in str(found)
+    assert "within 4.5 mm" in str(misplaced(replace(space, residual_mm=4.6), 4.5))
 
 
 def test_evidence_lies_where_its_place_is_and_left_stays_left() -> None:

@@ -92,6 +92,12 @@ def test_nobody_is_compared_beyond_the_ages_that_were_measured() -> None:
     assert known.percentile("Amygdala", 3900, Person(50, "M", ICV)) is None
 
 
+@pytest.mark.parametrize("sex", ["m", "X", ""])
+def test_a_sex_that_is_not_known_is_not_taken_for_a_woman(sex: str) -> None:
+    with pytest.raises(ValueError, match="F or M"):
+        Person(50, sex, ICV)
+
+
 @pytest.mark.parametrize("log", [False, True])
 def test_head_size_is_taken_out_of_the_adjusted_volume(log: bool) -> None:
     curve = Curve(log, (8.0, 0.1, 0.0, 0.05, 0.9) if log else TRUE.mean, (-1.5, 0.0) if log else (5.5, 0.0))

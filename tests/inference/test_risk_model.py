@@ -11,6 +11,7 @@ from scipy.special import expit
 from lnn_med.inference.risk_model import (
     DEMENTIA,
     NO_DEMENTIA,
+    POSSIBLE,
     Reliability,
     RiskModel,
     education_level,
@@ -18,6 +19,7 @@ from lnn_med.inference.risk_model import (
     record_of,
     risk_terms,
 )
+from lnn_med.scoring.participants import RANGES
 
 VOLUMES = {"Hippocampus": 8.7}
 
@@ -37,6 +39,25 @@ def test_only_what_is_known_becomes_a_term() -> None:
     assert record_of({"sex": "F"}) == {"sex": 0.0}
     assert known_values({"mmse": 28.0, "age": math.nan, "sex": 0.0}) == ("sex", "mmse")
     assert set(risk_terms(VOLUMES, {"sex": 0.0})) == {"log Hippocampus", "sex"}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("sex", "m"), ("sex", "X"), ("sex", ""), ("sex", 1.0), ("age", -1), ("age", 121), ("mmse", 31.0)]
+    + [("mmse", -0.5), ("education", -1), ("education", 41), ("age", math.inf)],
+)
+def test_a_value_that_cannot_be_is_refused_and_not_counted_as_another(name: str, value: float | str) -> None:
+    with pytest.raises(ValueError, match=name):
+        record_of({"age": 70.0, name: value})
+
+
+def test_what_is_not_a_number_is_not_known_and_zero_is_a_value() -> None:
+    assert record_of({"age": math.nan, "mmse": math.nan, "sex": "F"}) == {"sex": 0.0}
+    assert record_of({"mmse": 0, "education": 0}) == {"mmse": 0.0, "education": 1.0}
+
+
+def test_what_is_possible_is_the_same_in_a_table_of_people() -> None:
+    assert POSSIBLE == RANGES
 
 
 @pytest.mark.parametrize(("years", "level"), [(0, 1), (11, 1), (12, 2), (13, 3), (15, 3), (16, 4), (17, 5)])

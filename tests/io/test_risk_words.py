@@ -61,6 +61,21 @@ def test_drivers_are_ranked_age_counts_with_its_square_and_structures_have_their
     assert log_odds_text(-0.001) == "\u22120.00"
 
 
+def test_where_both_sides_together_have_no_percentile_each_side_has_its_own() -> None:
+    made = make_prediction()
+    shares = {"InfLatVentricle_L": 88.2, "InfLatVentricle_R": 99.7, "Amygdala_L": None, "Hippocampus_L": 70.0}
+    structures = tuple(
+        replace(made.structures[0], name=name, side=name[-1], percentile=value)
+        for name, value in shares.items()
+    )
+    found = result_record(replace(made, classification=answered(), structures=structures))
+    shown = {row[0]: row[2] for row in risk_words(found | with_reference()).drivers}
+    assert shown["Inf lat ventricle, volume"] == "left 88, right >99"
+    assert shown["Hippocampus, volume"] == "12"  # both sides together come first
+    evidence = {row[0]: row[2] for row in risk_words(found).evidence}
+    assert (evidence["Amygdala"], evidence["Hippocampus"]) == ("–", "left 70")
+
+
 def test_nothing_known_is_said() -> None:
     entries = tuple({**entry, "known": []} for entry in answered())
     assert "nothing was known of the person" in risk_words(record_of(entries)).rows[0][2]

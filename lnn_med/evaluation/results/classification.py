@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -22,8 +22,10 @@ from lnn_med.evaluation.comparing import Comparison
 from lnn_med.evaluation.intervals import NotEstimable
 from lnn_med.evaluation.protocol import Classification, Protocol
 from lnn_med.evaluation.recalibration import recalibration
+from lnn_med.evaluation.references import column_of
 from lnn_med.evaluation.resampling import clustered_interval
 from lnn_med.evaluation.results.class_sets import class_set_results
+from lnn_med.evaluation.results.outcomes import Judged, Outcomes, entry_of, judged_cases, outcomes_of
 from lnn_med.evaluation.results.values import attempt, mean_of, plain
 from lnn_med.evaluation.threshold import decision_curve, threshold_performance
 from lnn_med.evaluation.threshold_curves import average_precision, roc_points
@@ -32,50 +34,23 @@ RESAMPLES = 1_000  # of intervals over patients who have several scans
 BINS = 10  # 15 leave most bins empty in a trial of a hundred people
 
 
-@dataclass(frozen=True)
-class Outcomes:
-    """Probability and truth of each case, with its patient."""
-
-    scores: NDArray[np.float64]
-    truth: NDArray[np.float64]
-    patients: tuple[str, ...]
-
-    @property
-    def clustered(self) -> bool:
-        """Whether a patient has several cases."""
-        return len(set(self.patients)) < len(self.patients)
-
-
 def classification_results(comparison: Comparison, protocol: Protocol) -> dict[str, Any] | None:
-    """Discrimination and calibration; None when the protocol asks for none.
-
-    Raises:
-        ConfigError: no row of the reference table fills the column that the protocol names.
-    """
+    """Discrimination and calibration; None when the protocol asks for none."""
     wanted = protocol.classification
     if wanted is None:
         return None
-    rows = [case for case in comparison.cases if wanted.reference in case.pair.reference.row]
-    truth = [_is_positive(case.pair.reference.row[wanted.reference], wanted) for case in rows]
-    found = [None if case.missing else _probability(case.result, wanted.target) for case in rows]
-    who = [case.pair.reference.patient for case in rows]
-    known = [index for index, value in enumerate(found) if value is not None]
-    # The worst probability: of nobody ill among the ill, of everybody ill among the well.
-    worst = [1.0 - own if value is None else value for value, own in zip(found, truth, strict=True)]
-    every = Outcomes(np.array(worst), np.array(truth, dtype=float), tuple(who))
-    entries = [_entry(rows[index].result, wanted.target) or {} for index in known]
-    kept = Outcomes(
-        np.array([found[index] for index in known], dtype=float),
-        np.array([truth[index] for index in known], dtype=float),
-        tuple(who[index] for index in known),
-    )
+    rows = judged_cases(comparison, wanted)
+    known = [one for one in rows if one.probability is not None]
+    every, kept = outcomes_of(rows), outcomes_of(known)
+    entries = [entry_of(one.case.result, wanted.target) or {} for one in known]
     return {
         **plain(wanted),
         "n": len(rows),
         "n_without_reference": len(comparison.cases) - len(rows),
         "n_missing": len(rows) - len(known),
-        "n_positive": int(sum(truth)),
-        "n_patients": len(set(who)),
+        "n_positive": sum(one.ill for one in rows),
+        "n_patients": len(set(every.patients)),
+        "values": _values(rows, wanted),
         "missing_rule": protocol.missing,
         "all": _discrimination(every, protocol, wanted),
         "without_missing": _discrimination(kept, protocol, wanted),
@@ -90,6 +65,7 @@ def _discrimination(found: Outcomes, protocol: Protocol, wanted: Classification)
     scores, truth, level = found.scores, found.truth, protocol.level
     area = attempt(lambda: auc(scores, truth, level))
     performance = attempt(lambda: threshold_performance(scores, truth, wanted.threshold, level=level))
+    _count_patients(area, performance, found)
     if found.clustered:
         _over_patients(area, performance, found, protocol, wanted.threshold)
     return {
@@ -147,19 +123,21 @@ def _over_patients(
             performance[name] = mean_of(right.tolist(), who, protocol.level, protocol.seed)
 
 
+def _count_patients(area: dict[str, Any], performance: dict[str, Any], found: Outcomes) -> None:
+    """How many patients each number rests on."""
+    area["n_patients"] = len(set(found.patients))
+    for name, ill in (("sensitivity", 1), ("specificity", 0)):
+        if name in performance:
+            own = [who for who, truth in zip(found.patients, found.truth, strict=True) if truth == ill]
+            performance[name]["n_patients"] = len(set(own))
+
+
 def _area_of(found: Outcomes) -> Callable[[NDArray[np.intp]], float]:
     return lambda rows: float(auc(found.scores[rows], found.truth[rows]).estimate or 0.0)
 
 
-def _is_positive(cell: str, wanted: Classification) -> bool:
-    return cell.strip().lower() in {value.strip().lower() for value in wanted.positive}
-
-
-def _probability(result: Any, target: str) -> float | None:
-    return (_entry(result, target) or {}).get("probability")
-
-
-def _entry(result: Any, target: str) -> Mapping[str, Any] | None:
-    """What a result says about a target."""
-    entries: Sequence[Mapping[str, Any]] = result.get("classification", ())
-    return next((one for one in entries if one["target"].lower() == target.lower()), None)
+def _values(rows: Sequence[Judged], wanted: Classification) -> list[dict[str, Any]]:
+    """What the column of the diagnosis holds, how often, and whether it counts as ill."""
+    column = column_of(wanted.reference)
+    counted = Counter((one.case.pair.reference.row[column], one.ill) for one in rows)
+    return [{"value": value, "ill": ill, "n": n} for (value, ill), n in sorted(counted.items())]

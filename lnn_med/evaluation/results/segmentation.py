@@ -1,4 +1,4 @@
-"""Section 5 and 6: endpoints with their verdicts, and the metrics of each structure."""
+"""Section 6: the metrics of each structure, and the worst cases."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from lnn_med.evaluation.comparing import ComparedCase, Comparison, both_empty, is_missing
 from lnn_med.evaluation.intervals import median_interval
 from lnn_med.evaluation.metrics import BOTH_EMPTY, PREDICTION_EMPTY, REFERENCE_EMPTY
-from lnn_med.evaluation.protocol import HIGHER_IS_BETTER, MEAN, Endpoint, Protocol
+from lnn_med.evaluation.protocol import MEAN, Protocol
 from lnn_med.evaluation.results.cases import (
     METRICS,
     Column,
@@ -20,13 +20,7 @@ from lnn_med.evaluation.results.cases import (
 )
 from lnn_med.evaluation.results.values import Number, attempt, mean_of, plain, quartiles
 
-MET, NOT_MET, UNDECIDED = "met", "not met", "cannot be decided"
 WORST_SHOWN = 5
-
-
-def endpoint_results(comparison: Comparison, protocol: Protocol) -> list[dict[str, Any]]:
-    """Each endpoint of the protocol: number, threshold, verdict; and again without missing predictions."""
-    return [_endpoint(comparison, protocol, one) for one in protocol.endpoints]
 
 
 def segmentation_results(comparison: Comparison, protocol: Protocol) -> dict[str, Any] | None:
@@ -65,41 +59,6 @@ def over_cases(found: Column, protocol: Protocol, statistic: str = "mean") -> Nu
     return {**result, "n": len(found.values), "n_patients": len(values)}
 
 
-def verdict(number: Number, endpoint: Endpoint) -> str:
-    """Whether the bound (or estimate) that the endpoint names passes its threshold."""
-    higher = HIGHER_IS_BETTER[endpoint.metric]
-    bound = number["estimate"] if endpoint.rule == "estimate" else number["low" if higher else "high"]
-    if bound is None:
-        return UNDECIDED
-    passed = bound >= endpoint.threshold if higher else bound <= endpoint.threshold
-    return MET if passed else NOT_MET
-
-
-def _endpoint(comparison: Comparison, protocol: Protocol, endpoint: Endpoint) -> dict[str, Any]:
-    def over(missing: str) -> Number:
-        found = column(comparison, endpoint.metric, endpoint.structure, missing)
-        return over_cases(found, protocol, endpoint.statistic) | {"without_value": found.without}
-
-    number, other = over(protocol.missing), over("leave_out" if protocol.missing == "worst" else "worst")
-    return {
-        **plain(endpoint),
-        "higher_is_better": HIGHER_IS_BETTER[endpoint.metric],
-        "number": number,
-        "other_rule": other,
-        "missing_rule": protocol.missing,
-        "n_missing": _n_missing(comparison, endpoint.structure),
-        "verdict": verdict(number, endpoint),
-        "other_verdict": verdict(other, endpoint),
-    }
-
-
-def _n_missing(comparison: Comparison, structure: str) -> int:
-    cases = with_maps(comparison)
-    if structure == MEAN:
-        return sum(any(is_missing(one) for one in case.structures.values()) for case in cases)
-    return sum(is_missing(case.structures[structure]) for case in cases)
-
-
 def _structure(comparison: Comparison, protocol: Protocol, name: str) -> dict[str, Any]:
     measured = [case.structures[name] for case in with_maps(comparison)] if name != MEAN else []
     tables = {}
@@ -110,12 +69,20 @@ def _structure(comparison: Comparison, protocol: Protocol, name: str) -> dict[st
         }
     return {
         "name": name,
-        "n_missing": _n_missing(comparison, name),
+        "n_missing": n_missing_of(comparison, name),
         "n_both_empty": sum(map(both_empty, measured)),
         "n_reference_empty": sum(one.metrics.state == REFERENCE_EMPTY for one in measured),
         "n_prediction_empty": sum(one.metrics.state == PREDICTION_EMPTY for one in measured),
         **tables,
     }
+
+
+def n_missing_of(comparison: Comparison, structure: str) -> int:
+    """Cases without a prediction of a structure, or, for the mean, of any structure."""
+    cases = with_maps(comparison)
+    if structure == MEAN:
+        return sum(any(is_missing(one) for one in case.structures.values()) for case in cases)
+    return sum(is_missing(case.structures[structure]) for case in cases)
 
 
 def _by_patient(values: Sequence[float], patients: Sequence[Hashable]) -> list[float]:
