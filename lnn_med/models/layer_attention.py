@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from lnn_med.models.blocks import ChannelNorm
 
 POOL = 2  # voxels along a side that share one value
+RULES = ("mapped", "raw", "random")
 
 
 class Retrieval(nn.Module):
@@ -130,6 +131,7 @@ def redundancy(divergence: Tensor) -> Tensor:
 class SkipConfig:
     """When a retrieval counts as redundant."""
 
+    rule: str = "mapped"  # scores are mapped first; for comparison "raw": they are not, "random": drawn ranks
     share: float = 0.0  # of the retrievals of a stage that may be skipped at most; 0: none is
     threshold: float = 0.5  # of the mapped score; with a uniform target, the share of layers below it
     target: tuple[float, float] = (1.0, 1.0)  # Beta distribution that scores are mapped to; (1, 1): uniform
@@ -139,6 +141,10 @@ class SkipConfig:
     every: int = 20  # steps from check to check
     freeze: float = 0.5  # share of the steps after which the mask stays
     decay: float = 0.8  # of the moving average of scores
+
+    def __post_init__(self) -> None:
+        if self.rule not in RULES:
+            raise ValueError(f"skip.rule is {self.rule!r}; {', '.join(RULES[:-1])} or {RULES[-1]} is needed")
 
 
 class RetrievalSkipper:
@@ -154,6 +160,9 @@ class RetrievalSkipper:
         self.average = torch.full((layers,), torch.nan)
         self.below = torch.zeros(layers, dtype=torch.long)
         self.skipped = torch.zeros(layers, dtype=torch.bool)
+        generator = torch.Generator().manual_seed(layers)
+        drawn = torch.randperm(max(layers - 2, 0), generator=generator)
+        self.drawn = (drawn + 0.5) / max(layers - 2, 1)  # of the inner layers, for the rule "random"
 
     def update(self, scores: Tensor) -> Tensor:
         """Take the scores of one check (layers,) in; the mask of skipped layers (layers,)."""
@@ -164,7 +173,7 @@ class RetrievalSkipper:
         if len(scores) < 3:
             return self.skipped
         mapped = torch.ones_like(self.average)
-        mapped[inner] = map_to_target(self.average[inner], self.config.target)
+        mapped[inner] = self._comparable(self.average[inner])
         limit = self.config.threshold + self.config.slack * self.skipped
         self.below = torch.where(mapped < limit, self.below + 1, 0)
         wanted = self.below >= self.config.patience
@@ -173,6 +182,12 @@ class RetrievalSkipper:
         self.skipped = torch.zeros_like(wanted)
         self.skipped[order] = wanted[order]
         return self.skipped
+
+    def _comparable(self, scores: Tensor) -> Tensor:
+        """What is compared with the threshold, for the inner layers (layers - 2,)."""
+        if self.config.rule == "mapped":
+            return map_to_target(scores, self.config.target)
+        return scores if self.config.rule == "raw" else self.drawn
 
 
 def map_to_target(scores: Tensor, target: tuple[float, float]) -> Tensor:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from lnn_med import geometry
-from lnn_med.inference.native_grid import labels_in_native_grid, map_in_native_grid
+from lnn_med.inference.native_grid import labels_in_native_grid, map_in_native_grid, most_likely
 from lnn_med.transforms.space import Placement, crop_to, place
 from lnn_med.volume import Volume
 from tests.phantoms import MARKER, phantom, reordered
@@ -38,6 +38,17 @@ def test_one_hot_labels_on_their_own_grid_come_back_identical(codes: str) -> Non
     placement = crop_to(place(scan, 1.3), (slice(0, 14), slice(-2, 17), slice(0, 12)), 8, 16)
     one_hot = torch.nn.functional.one_hot(torch.from_numpy(placement.labels_to_model(labels)).long(), 9)
     assert np.array_equal(labels_in_native_grid(one_hot.half(), placement), labels)
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16, torch.float16, torch.float64])
+def test_the_most_likely_class_is_the_first_of_the_largest_probability(kind: torch.dtype) -> None:
+    logits = 4 * torch.randn(6, 7, 5, 51, generator=torch.Generator().manual_seed(0))
+    probabilities = logits.softmax(dim=-1).to(kind)
+    probabilities[0, 0, 0] = 0.0
+    probabilities[0, 0, 1, 3] = probabilities[0, 0, 1, 40] = 1.0
+    found = most_likely(probabilities)
+    assert np.array_equal(found, probabilities.double().numpy().argmax(axis=-1))
+    assert (found[0, 0, 0], found[0, 0, 1]) == (0, 3)
 
 
 @pytest.mark.parametrize(

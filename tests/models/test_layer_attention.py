@@ -137,6 +137,36 @@ def test_patience_first_last_share_and_hysteresis() -> None:
     assert not again[-1]
 
 
+@pytest.mark.parametrize(
+    ("rule", "threshold", "skipped", "remark"),
+    [
+        ("mapped", 0.5, [1, 2, 3], "half of the inner layers, the most redundant ones"),
+        ("raw", 0.015, [1, 2], "scores as they are"),
+        ("raw", 0.5, [1, 2, 3, 4, 5, 6], "all are below: the scale of scores decides"),
+    ],
+)
+def test_rules_compare_other_numbers_with_the_threshold(
+    rule: str, threshold: float, skipped: list[int], remark: str
+) -> None:
+    scores = torch.tensor([0.5, 0.01, 0.011, 0.02, 0.09, 0.1, 0.11, 0.0])
+    skipper = RetrievalSkipper(8, SkipConfig(rule=rule, share=1.0, threshold=threshold, patience=1))
+    assert skipper.update(scores).nonzero().flatten().tolist() == skipped
+
+
+def test_the_random_rule_skips_as_many_whatever_the_scores_are() -> None:
+    skipper = RetrievalSkipper(8, SkipConfig(rule="random", share=1.0, threshold=0.5, patience=1))
+    first = skipper.update(torch.rand(8)).clone()
+    assert int(first.sum()) == 3
+    assert not first[0]
+    assert not first[-1]
+    assert torch.equal(skipper.update(torch.rand(8)), first)
+
+
+def test_an_unknown_rule_is_refused() -> None:
+    with pytest.raises(ValueError, match="mapped, raw or random"):
+        SkipConfig(rule="best")
+
+
 def test_the_schedule_probes_when_due_sets_the_mask_and_then_leaves_it() -> None:
     network = nn.Sequential(stage(6))
     config = SkipConfig(share=0.5, threshold=0.6, patience=1, warmup=4, every=2, freeze=0.5)
