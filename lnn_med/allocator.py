@@ -32,6 +32,16 @@ def keep_memory() -> bool:
     return bool(libc.mallopt(_M_MMAP_MAX, never_map)) and bool(libc.mallopt(_M_TRIM_THRESHOLD, never_trim))
 
 
+def give_back_memory() -> bool:
+    """Return what the C library keeps to the system; for the moment before something large begins that is no
+    tensor. False where the C library is another one."""
+    if not _is_glibc():
+        return False
+    import ctypes
+
+    return bool(ctypes.CDLL(None).malloc_trim(0))
+
+
 def _is_glibc() -> bool:
     try:
         return "glibc" in (os.confstr("CS_GNU_LIBC_VERSION") or "")

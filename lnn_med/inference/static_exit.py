@@ -11,6 +11,7 @@ import warnings
 import torch
 from torch import Tensor, nn
 
+from lnn_med.allocator import give_back_memory
 from lnn_med.errors import ConfigError
 from lnn_med.models.lnn import LNN, LNNOutput, foreground_summary
 
@@ -63,8 +64,10 @@ class OpenVinoExit:
         shape = tuple(image.shape)
         if shape not in self.compiled:
             self.compiled.clear()  # a graph holds as much memory as the network: one shape at a time
+            with torch.inference_mode():  # before the graph is made: two networks would fill the memory
+                expected = self.module(image)[0].argmax(dim=1).to(torch.uint8)
             self.compiled[shape] = self._compile(image)
-            self._check(image)
+            self._check(image, expected)
 
     def __call__(self, image: Tensor) -> LNNOutput:
         """Answer one float32 image (1, in, X, Y, Z) of the shape that was prepared."""
@@ -79,6 +82,7 @@ class OpenVinoExit:
         return torch.from_numpy(answer[0]), torch.from_numpy(answer[1])
 
     def _compile(self, image: Tensor) -> object:
+        give_back_memory()  # of the pass before: tracing needs as much again
         from openvino.frontend import FrontEndManager
         from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
@@ -90,12 +94,12 @@ class OpenVinoExit:
         frontend = FrontEndManager().load_by_framework("pytorch")
         model = frontend.convert(frontend.load(decoder))
         model.reshape(list(image.shape))
+        del traced, decoder
+        give_back_memory()
         hints = {"INFERENCE_PRECISION_HINT": self.precision, "PERFORMANCE_HINT": "LATENCY"}
         return self.openvino.Core().compile_model(model, "CPU", hints)
 
-    def _check(self, image: Tensor) -> None:
-        with torch.inference_mode():
-            expected = self.module(image)[0].argmax(dim=1)
+    def _check(self, image: Tensor, expected: Tensor) -> None:
         agreement = float((self._run(image)[0].argmax(dim=1) == expected).double().mean())
         if agreement < AGREEMENT[self.precision]:
             self.compiled.clear()
