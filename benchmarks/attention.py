@@ -1,7 +1,7 @@
 """Time and memory of attention against the number of tokens: blocks, dense and the plain reference.
 
 Each point is a process of its own, so that peak memory is its own; times are medians of repeats, the paths
-taken in turn. Writes docs/attention.svg with `--figure`.
+taken in turn. Writes a figure with `--figure FILE.svg`.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ LARGEST = {
     "dense": 40_000,
     "reference": 5_000,
 }  # tokens; the reference is quadratic in memory
+LOOKS = ("-o", "--s", ":^")  # of the paths, told apart without colour
 REPEATS = 7
 
 
@@ -89,28 +90,27 @@ def measure() -> dict[str, list[dict[str, float]]]:
 
 
 def draw(found: dict[str, list[dict[str, float]]], target: Path) -> None:
-    """Both figures side by side, on logarithmic axes."""
+    """Time and memory side by side, on logarithmic axes."""
     import matplotlib
 
-    matplotlib.use("svg")
-    from matplotlib import pyplot as plt
+    from lnn_med.evaluation.report.figures.canvas import STYLE, axes_of, svg_of
 
-    figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
-    for axis, key, words in (
-        (axes[0], "seconds", "seconds"),
-        (axes[1], "megabytes", "additional peak memory, MB"),
-    ):
-        for (path, points), mark in zip(found.items(), "os^", strict=True):
-            tokens = [int(point["tokens"]) for point in points]
-            values = [point[key] for point in points]
-            grows = slope(tokens, values)  # NaN: too few points
-            words = path if math.isnan(grows) else f"{path}, slope {grows:.2f}"
-            axis.loglog(tokens, values, marker=mark, label=words)
-        axis.set_xlabel("tokens")
-        axis.set_ylabel(words)
-        axis.legend()
-        axis.grid(alpha=0.3)
-    figure.savefig(target, metadata={"Date": None})
+    matplotlib.use("svg")
+    with matplotlib.rc_context(STYLE):
+        figure, ((left, right),) = axes_of(2.8, columns=2)
+        for axes, key, name in (
+            (left, "seconds", "seconds"),
+            (right, "megabytes", "additional peak memory, MB"),
+        ):
+            for (path, points), look in zip(found.items(), LOOKS, strict=True):
+                tokens, values = [int(point["tokens"]) for point in points], [point[key] for point in points]
+                grows = slope(tokens, values)  # NaN: too few points
+                legend = path if math.isnan(grows) else f"{path}, slope {grows:.2f}"
+                axes.loglog(tokens, values, look, color="black", markersize=4, linewidth=1, label=legend)
+            axes.set_xlabel("tokens")
+            axes.set_ylabel(name)
+            axes.legend()
+        target.write_text(svg_of(figure), encoding="utf-8")
 
 
 def main() -> None:

@@ -16,6 +16,7 @@ import statistics
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 
@@ -100,11 +101,35 @@ def measured(*arguments: str) -> dict[str, float]:
     return {"seconds": timed["seconds"], "megabytes": weighed["megabytes"]}
 
 
+def draw(found: dict[str, list[dict[str, float]]], target: Path) -> None:
+    """Memory and time of a step against the number of blocks."""
+    import matplotlib
+
+    from lnn_med.evaluation.report.figures.canvas import STYLE, axes_of, svg_of
+
+    matplotlib.use("svg")
+    with matplotlib.rc_context(STYLE):
+        figure, ((left, right),) = axes_of(2.6, columns=2)
+        for axes, key, name in (
+            (left, "megabytes", "memory of a step, MB"),
+            (right, "seconds", "seconds a step"),
+        ):
+            for (kind, points), look in zip(found.items(), ("--s", "-o"), strict=True):
+                values = [point[key] for point in points]
+                axes.plot(DEPTHS, values, look, color="black", markersize=4, linewidth=1, label=kind)
+            axes.set_xlabel("blocks")
+            axes.set_ylabel(name)
+            axes.set_ylim(bottom=0)
+            axes.legend()
+        target.write_text(svg_of(figure), encoding="utf-8")
+
+
 def main() -> None:
-    """Print the tables and the growth of memory a block."""
+    """Print the tables and the growth of memory a block; with --figure also draw the first."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--point", nargs=2, metavar=("KIND", "DEPTH"), help="one point (used by itself)")
     parser.add_argument("--trunk", nargs=2, metavar=("LEVELS", "BLOCKS"), help="the same")
+    parser.add_argument("--figure", type=Path, help="SVG file")
     chosen = parser.parse_args()
     if chosen.point:
         print(json.dumps(one_point(chosen.point[0], int(chosen.point[1]))))
@@ -129,6 +154,8 @@ def main() -> None:
         memory = [point["megabytes"] for point in found[kind]]
         growth = np.polyfit(DEPTHS, memory, 1)[0] / memory[0]
         print(f"{kind}: memory grows by {100 * growth:.1f} % of the shallowest for each block")
+    if chosen.figure:
+        draw(found, chosen.figure)
     print("\n| trunk of brain-t1, blocks at each level | s / MB of a step |\n|---|---|")
     for name, levels, blocks in TRUNKS:
         point = measured("--trunk", levels, blocks)

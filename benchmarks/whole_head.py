@@ -7,7 +7,8 @@ The scan is the MNI152 template at 1 mm. Each run is a new process, so "cold" co
 "networks" is what `result.json` states: all of them, with auto also dementia-t1, which full depth leaves out.
 "Warm" is a second scan in a process that has measured one, from its file to written results, as in `score`
 and the viewer; "brain_network" brain-t1's network alone. nnU-Net runs its own predictor on its own network
-(nnunet_model.py) with steps of half a patch and without mirroring, at 1 mm and at 2 mm. All take turns.
+(nnunet_model.py) with steps of half a patch and without mirroring, at 1 mm and at 2 mm: cold as its command,
+warm as a second scan of its predictor in one process. All take turns.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ class Runner(NamedTuple):
     name: str
     command: list[str]
     result: Path | None = None
-    second: tuple[str, ...] = ()  # command that prints the seconds of a second scan
+    second: tuple[str, ...] = ()  # command that prints the seconds of a second scan, ours also the network's
 
 
 def ours(scan: Path, depth: str, folder: Path) -> Runner:
@@ -88,7 +89,8 @@ def nnunet(environment: Path, scan: Path, shape: tuple[int, ...], spacing: float
     program = str(environment / "bin/nnUNetv2_predict_from_modelfolder")
     paths = ["-i", str(images), "-o", str(folder / f"nnunet_out_{spacing:g}"), "-m", str(model)]
     how = ["-f", "0", "-step_size", "0.5", "--disable_tta", "-device", "cpu", "-npp", "1", "-nps", "1"]
-    return Runner(f"nnU-Net {spacing:g} mm", [program, *paths, *how])
+    again = (str(environment / "bin/python"), str(maker), str(model), "--second", str(scan))
+    return Runner(f"nnU-Net {spacing:g} mm", [program, *paths, *how], second=again)
 
 
 def measure(runner: Runner) -> dict[str, float]:
@@ -106,7 +108,8 @@ def measure(runner: Runner) -> dict[str, float]:
         found |= {"networks_s": compute["seconds"], "fraction": compute["fraction"]}
     if runner.second:
         told = subprocess.run(runner.second, check=True, capture_output=True, text=True)
-        found["warm_s"], found["brain_network_s"] = map(float, told.stdout.split()[-2:])
+        seconds_of = [float(word) for word in told.stdout.splitlines()[-1].split()]
+        found |= zip(("warm_s", "brain_network_s"), seconds_of, strict=False)  # nnU-Net tells the first
     return found
 
 
