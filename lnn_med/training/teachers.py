@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,7 +22,9 @@ SMALLEST = 1e-6  # probability; its logarithm is finite in bf16 as well
 
 
 class Teachers:
-    """Networks at full depth; no module, so that nothing of them is trained or stored.
+    """Networks, each at the exit that was best on its validation fold, the earliest of equal ones.
+
+    No module, so that nothing of them is trained or stored.
 
     Args:
         bundles: with the labels and the spacing of the student.
@@ -32,6 +35,7 @@ class Teachers:
         self.bundles = list(bundles)
         self.dtype = torch.bfloat16 if has_bf16(device) else torch.float32
         self.networks = [bundle.network().fold().to(device).cast(self.dtype) for bundle in bundles]
+        self.stages = [int(np.argmax(bundle.info.metrics["dice_exits"])) for bundle in bundles]
 
     def named(self) -> list[str]:
         """Each teacher as `name version (first digits of its weights' SHA-256)`."""
@@ -42,8 +46,7 @@ class Teachers:
         """Logarithm of the mean probabilities (B, classes, X, Y, Z) of a batch (B, in, X, Y, Z)."""
         seen = image.to(self.dtype)
         total = image.new_zeros(())
-        for network in self.networks:
-            stages = network.config.exits - 1
+        for network, stages in zip(self.networks, self.stages, strict=True):
             logits = network.dense(seen, network.features(seen), stages).float()
             total = total + (logits / network.temperature[stages]).softmax(dim=1)
         return (total / len(self.networks)).clamp(min=SMALLEST).log()

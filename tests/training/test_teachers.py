@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -35,11 +36,15 @@ def bundles(folder: Path) -> list[Bundle]:
     return [load_bundle(folder / f"run{seed}" / "bundle") for seed in (1, 2)]
 
 
-def test_teachers_say_the_logarithm_of_their_mean_probabilities_at_full_depth(folder: Path) -> None:
+def test_teachers_say_the_logarithm_of_their_mean_probabilities_at_their_best_exits(folder: Path) -> None:
     image = torch.rand(2, 1, 32, 32, 32)
     found = bundles(folder)
+    exits = [1 + int(np.argmax(bundle.info.metrics["dice_exits"])) for bundle in found]
     with torch.no_grad():
-        each = [bundle.network()(image, "full").logits.softmax(dim=1) for bundle in found]
+        each = [
+            bundle.network()(image, number).logits.softmax(dim=1)
+            for bundle, number in zip(found, exits, strict=True)
+        ]
     taught = Teachers(found, torch.device("cpu"))(image)
     mean = (each[0] + each[1]) / 2
     assert (each[0] - each[1]).abs().max() > 0.01  # two different teachers
