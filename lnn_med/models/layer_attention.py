@@ -40,8 +40,12 @@ class Retrieval(nn.Module):
         """Query and key (B, heads, C / heads), and the pooled value, of x (B, C, X, Y, Z)."""
         channels = x.mean(dim=(2, 3, 4), dtype=torch.float32).to(x.dtype)[:, None]  # (B, 1, C)
         query, key = (part(channels).reshape(len(x), self.heads, -1) for part in (self.query, self.key))
-        pooled = F.avg_pool3d(x.float(), POOL).to(x.dtype)  # the CPU pools no bf16
-        return query, key, self.value(pooled)
+        pooled = F.avg_pool3d(x.float(), POOL)  # the CPU pools no bf16
+        # In the weight's own type, float32 in training: a bf16 convolution of two planes, as deep levels have
+        # them once pooled, gives gradients with uninitialised memory in them (oneDNN, channels-last).
+        with torch.autocast(x.device.type, enabled=False):
+            value = self.value(pooled.to(self.value.weight.dtype))
+        return query, key, value.to(x.dtype)
 
     def answer(self, weights: Tensor, values: list[Tensor], shape: torch.Size) -> Tensor:
         """Weighted sum of values at full size; weights (B, heads, layers), values each (B, C, x, y, z)."""

@@ -68,6 +68,12 @@ class RunConfig:
             raise ValueError(f"window is {self.window}; the network needs multiples of {step} voxels")
         if self.space.multiple % step:
             raise ValueError(f"space.multiple is {self.space.multiple}; the network needs one of {step}")
+        if self.bf16 and self.window[0] // 2 ** len(self.network.trunk_channels) == 2:
+            # oneDNN: gradients of a channels-last bf16 convolution with uninitialised memory in them
+            raise ValueError(
+                f"window is {self.window}: its coarsest level has two planes, where gradients in bf16 are "
+                "wrong on CPUs; take a larger window, or bf16=false"
+            )
         if box and any(side % 2 or side > size for side, size in zip(box, self.window, strict=True)):
             raise ValueError(f"loss.box is {box}; its sides must be even and fit the window {self.window}")
 

@@ -13,6 +13,8 @@ from lnn_med.training.loop import find_config
 from lnn_med.training.run_config import read_run_config
 from tests.training.toys import write_config
 
+TWO_PLANES = {"trunk_channels": [8, 12], "trunk_blocks": [1, 1], "decoder_blocks": [1], "block_size": 4}
+TWO_PLANES |= {"attention_level": -1}
 ABLATIONS = Path(__file__).parents[2] / "benchmarks" / "ablations"
 
 
@@ -64,6 +66,7 @@ def test_labels_are_numbered_in_order_and_count_the_classes(tmp_path: Path) -> N
         ({"labels": [{"index": 2, "name": "Alpha", "sources": [7]}]}, "numbered 1, 2, 3"),
         ({"network": {"classes": 9}}, "network.classes is 9; labels and background are 3"),
         ({"window": [32, 33, 32]}, "window is (32, 33, 32)"),
+        ({"window": [8, 32, 32], "bf16": True, "network": TWO_PLANES}, "coarsest level has two planes"),
         ({"space": {"spacing_mm": 1.0, "multiple": 4, "minimum": 32}}, "space.multiple is 4"),
         ({"space": {"spacing_mm": 1.0, "minimum": 40}}, "minimum is 40"),
         ({"loss": {"box": [32, 40, 32]}}, "loss.box is (32, 40, 32)"),
