@@ -70,6 +70,18 @@ def resolution_findings(volume: Volume) -> tuple[Finding, ...]:
     return (Finding(WarningCode.RESOLUTION, text + "."),)
 
 
+def contrast_reasons(volume: Volume) -> tuple[str, ...]:
+    """What a DICOM header says against a T1 scan without contrast agent; a NIfTI file says nothing."""
+    reasons = [
+        f"{finding.message} The networks learned from T1 scans."
+        for finding in volume.findings
+        if finding.code == WarningCode.MODALITY
+    ]
+    if volume.source is not None and volume.source.tags.get("ContrastBolusAgent"):
+        reasons.append("The header names a contrast agent; the networks learned from scans without one.")
+    return tuple(reasons)
+
+
 def judge_head(volume: Volume, labels: NDArray[np.uint8], volumes_mm3: Mapping[str, float]) -> Quality:
     """PASS, REVIEW or FAIL of a head from its label map and brain-t1 volumes."""
     icv = sum(volumes_mm3.values())
@@ -79,7 +91,7 @@ def judge_head(volume: Volume, labels: NDArray[np.uint8], volumes_mm3: Mapping[s
         )
     if icv > BRAIN_TOO_LARGE_MM3:
         return Quality("fail", (f"{icv / 1000:.0f} cm³ look like brain, more than any head holds.",))
-    reasons = []
+    reasons = list(contrast_reasons(volume))
     if max(volume.spacing_mm) > THICK_MM:
         reasons.append(
             f"Slices of {max(volume.spacing_mm):.2g} mm; above {THICK_MM:g} mm look at small structures."
@@ -172,7 +184,7 @@ def judge_crop(volume: Volume, labels: NDArray[np.uint8], certainty: float, othe
         return Quality(
             "fail", (f"Only {total_mm3:.0f} mm³ look like hippocampus; this is no hippocampus crop.",)
         )
-    reasons = []
+    reasons = list(contrast_reasons(volume))
     if not HIPPOCAMPUS_MM3[0] <= total_mm3 <= HIPPOCAMPUS_MM3[1]:
         reasons.append(f"The hippocampus has {total_mm3:.0f} mm³; 1,200 to 6,500 mm³ are plausible.")
     if certainty - other < 0.01:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lnn_med.errors import Code, InputError, WarningCode
+from lnn_med.errors import Code, Finding, InputError, WarningCode
 from lnn_med.inference.quality import (
     ALIEN,
     UNSURE,
     UNUSUAL,
+    contrast_reasons,
     doubt,
     is_crop,
     judge_crop,
@@ -21,7 +22,7 @@ from lnn_med.inference.quality import (
     with_validation,
 )
 from lnn_med.prediction import Quality
-from lnn_med.volume import Volume
+from lnn_med.volume import Source, Volume
 
 PLAUSIBLE = {"Hippocampus_L": 3500.0, "Hippocampus_R": 3600.0, "Rest": 1_400_000.0}
 
@@ -198,3 +199,25 @@ def test_reasons_add_up_and_never_soften() -> None:
     assert with_reasons(Quality("pass"), ()) == Quality("pass")
     assert with_reasons(Quality("review", ("a",)), ("b",)) == Quality("review", ("a", "b"))
     assert with_reasons(Quality("fail", ("a",)), ("b",)) == Quality("fail", ("a",))
+
+
+def from_dicom(findings: tuple[Finding, ...] = (), **tags: object) -> Volume:
+    source = Source("series", "dicom", "0" * 64, tags=tags)
+    plain = empty((40, 50, 40), (1, 1, 1))
+    return Volume(plain.data, plain.affine, source, findings)
+
+
+def test_a_scan_with_contrast_agent_or_of_another_contrast_asks_for_a_look() -> None:
+    labels = np.zeros((40, 50, 40), dtype=np.uint8)
+    labels[10:25, 15:30, 10:25] = 1  # 3.4 cm³, far from the border
+    other = (Finding(WarningCode.MODALITY, "The named series looks like T2."),)
+    for volume, word in (
+        (from_dicom(ContrastBolusAgent=True), "contrast agent"),
+        (from_dicom(other), "looks like T2"),
+    ):
+        for quality in (judge_head(volume, labels, PLAUSIBLE), judge_crop(volume, labels, 0.95, 0.8)):
+            assert quality.status == "review"
+            assert word in " ".join(quality.reasons)
+    for volume in (from_dicom(ContrastBolusAgent=False), from_dicom(), empty((40, 50, 40), (1, 1, 1))):
+        assert contrast_reasons(volume) == ()
+        assert judge_crop(volume, labels, 0.95, 0.8).status == "pass"
