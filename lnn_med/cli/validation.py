@@ -71,6 +71,7 @@ def _verdicts(done: Validation) -> dict[str, object]:
 
     record = done.record
     found = {key: record[key] for key in ("flow", "endpoints", "failures")}
+    found |= {"against": _gains(record)} if _gains(record) else {}
     return {**found, **_main_numbers(record), "remarks": remarks(record)}
 
 
@@ -86,8 +87,19 @@ def _main_numbers(record: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
+def _gains(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What the comparison with other predictions shows, by metric; empty without one."""
+    found = {}
+    if record["comparison"]:
+        found["dsc"] = record["comparison"]["mean"]
+    if record["comparison_auc"]:
+        found["auc"] = record["comparison_auc"]
+    return found
+
+
 def _show(done: Validation, out: Path) -> None:
     from lnn_med.evaluation.report.sections.blocks import interval
+    from lnn_med.evaluation.report.sections.primary import endpoint_rule
     from lnn_med.evaluation.report.sections.remarks import remarks
 
     text, record = console(), done.record
@@ -100,12 +112,9 @@ def _show(done: Validation, out: Path) -> None:
     for one in record["endpoints"]:
         number = one["number"]["estimate"]
         shown = "-" if number is None else f"{number:.4g}"
-        text.print(
-            f"{one['statistic']} {one['metric']} {one['structure']}: {shown}, {one['verdict']}", markup=False
-        )
-    if record["comparison"]:
-        mean = record["comparison"]["mean"]
-        text.print(f"Against the other: {mean.get('words') or mean.get('note')}", markup=False)
+        text.print(f"{endpoint_rule(one)[0]}: {shown}, {one['verdict']}", markup=False)
+    for name, found in _gains(record).items():
+        text.print(f"Against the other, {name}: {found.get('words') or found.get('note')}", markup=False)
     for words in remarks(record):
         text.print(f"Note: {words}", markup=False)
     for row in record["failures"]:

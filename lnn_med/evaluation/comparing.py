@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from lnn_med.errors import InputError
+from lnn_med.errors import InputError, WarningCode
 from lnn_med.evaluation.label_numbers import index_of, indexed, names_of, on_grid
 from lnn_med.evaluation.labels import Indices, read_reference
 from lnn_med.evaluation.matching import LabelTable, Matched, Pair
@@ -59,6 +59,7 @@ class ComparedCase:
     code: str | None = None
     reason: str | None = None
     empty_reference: bool = False
+    nonfinite: tuple[str, ...] = ()  # "reference", "prediction": whose map holds NaN or infinite voxels
 
     @property
     def name(self) -> str:
@@ -139,9 +140,11 @@ def _compared(pair: Pair, truth: Volume, table: LabelTable, tolerance_mm: float)
     indices = indexed(truth.data, {table.reference[name]: name for name in table.structures}, table)
     code, reason = _why_missing(pair.prediction)
     found: dict[str, Measured] = {}
+    nonfinite = ["reference"] if _has_nonfinite(truth) else []
     if pair.prediction is not None and code is None:
         try:
-            found = _measured(pair.prediction, truth, indices, table, tolerance_mm)
+            found, odd = _measured(pair.prediction, truth, indices, table, tolerance_mm)
+            nonfinite += ["prediction"] if odd else []
         except InputError as error:
             code, reason = error.code.value, error.detail
     absent = [name for name in table.structures if name not in found]
@@ -154,7 +157,13 @@ def _compared(pair: Pair, truth: Volume, table: LabelTable, tolerance_mm: float)
         code=code,
         reason=reason,
         empty_reference=not indices.any(),
+        nonfinite=tuple(nonfinite),
     )
+
+
+def _has_nonfinite(volume: Volume) -> bool:
+    """Whether reading has replaced voxels that are no numbers; they became background."""
+    return any(finding.code == WarningCode.NONFINITE for finding in volume.findings)
 
 
 def _why_missing(prediction: PredictedCase | None) -> tuple[str | None, str | None]:
@@ -170,20 +179,25 @@ def _why_missing(prediction: PredictedCase | None) -> tuple[str | None, str | No
 
 def _measured(
     prediction: PredictedCase, truth: Volume, indices: Indices, table: LabelTable, tolerance_mm: float
-) -> dict[str, Measured]:
+) -> tuple[dict[str, Measured], bool]:
     """Metrics of the structures that the prediction's maps hold; the first map that names one gives it.
+
+    The second value says whether one of the maps held voxels that are no numbers.
 
     Raises:
         InputError: a map cannot be read, or lies on another grid.
     """
     stated = {one["name"]: one for one in (prediction.result or {}).get("structures", ())}
     found: dict[str, Measured] = {}
+    odd = False
     for label_file in prediction.maps:
         names = names_of(label_file, table)
         wanted = [name for name in dict.fromkeys(names.values()) if name not in found]
         if not wanted:
             continue
-        predicted = on_grid(read_reference(label_file.path), truth)
+        volume = read_reference(label_file.path)
+        odd |= _has_nonfinite(volume)
+        predicted = on_grid(volume, truth)
         own = (predicted > 0) * index_of(names[1], table) if label_file.mask_of else None
         mapped = np.asarray(own, np.int32) if own is not None else indexed(predicted, names, table)
         labels = [index_of(name, table) for name in wanted]
@@ -193,7 +207,7 @@ def _measured(
             edges = entry.get("interval_mm3")
             interval = (edges[0], edges[1]) if edges else None
             found[name] = Measured(results[label], entry.get("volume_mm3"), interval)
-    return found
+    return found, odd
 
 
 def masks_of(case: ComparedCase, name: str, table: LabelTable) -> tuple[Volume, Mask, Mask]:

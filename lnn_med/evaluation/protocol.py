@@ -21,9 +21,7 @@ OF_PROBABILITIES = ("auc", "sensitivity", "specificity")  # the others compare l
 SUBGROUPS = ("sex", "age", "vendor", "field_t", "slice_mm", "site", "diagnosis")
 DRAFT, FINAL = "DRAFT", "FINAL"
 
-Metric = Literal[
-    "dsc", "nsd", "hd95_mm", "msd_mm", "abs_error_pct", "auc", "sensitivity", "specificity"
-]
+Metric = Literal["dsc", "nsd", "hd95_mm", "msd_mm", "abs_error_pct", "auc", "sensitivity", "specificity"]
 
 
 @dataclass(frozen=True)

@@ -15,15 +15,18 @@ from lnn_med.evaluation.matching import LabelTable, Matched, label_table, match
 from lnn_med.evaluation.predicted import FOLDER, PredictionSet
 from lnn_med.evaluation.predictions import read_predictions
 from lnn_med.evaluation.protocol import FINAL, Protocol, load_protocol
-from lnn_med.evaluation.references import ReferenceSet, read_references
+from lnn_med.evaluation.references import ReferenceSet, column_of, read_references
 from lnn_med.evaluation.results import cases as case_results
 from lnn_med.evaluation.results import data, origin
 from lnn_med.evaluation.results.classification import classification_results
-from lnn_med.evaluation.results.groups import subgroup_results
+from lnn_med.evaluation.results.endpoints import endpoint_results
+from lnn_med.evaluation.results.groups import call_group_results, subgroup_results
 from lnn_med.evaluation.results.leakage import leakage_results
-from lnn_med.evaluation.results.quality import control_results, risk_results
-from lnn_med.evaluation.results.rivals import rival_results
-from lnn_med.evaluation.results.segmentation import endpoint_results, segmentation_results
+from lnn_med.evaluation.results.outcomes import targets_of
+from lnn_med.evaluation.results.quality import control_results, detection_results, risk_results
+from lnn_med.evaluation.results.rerun import rerun_results
+from lnn_med.evaluation.results.rivals import rival_auc_results, rival_results
+from lnn_med.evaluation.results.segmentation import segmentation_results
 from lnn_med.evaluation.results.stress import reader_results, stress_results
 from lnn_med.evaluation.results.volumetry import interval_results, repeat_results, volumetry_results
 from lnn_med.evaluation.results.voxels import voxel_results
@@ -110,7 +113,7 @@ def read_study(
     data.check_files(protocol, folder)
     wanted = tuple(dict.fromkeys([*labels, *protocol.labels, *protocol.structures]))
     predicted = read_predictions(predictions, wanted)
-    column = (protocol.classification.reference.lower(),) if protocol.classification else ()
+    column = (protocol.classification.reference,) if protocol.classification else ()
     references = read_references(reference, (*protocol.subgroups, *column))
     _check_column(protocol, references)
     matched = match(references, predicted)
@@ -119,15 +122,19 @@ def read_study(
     comparison = compare(matched, table, protocol.tolerance_mm, lambda done, _: progress(done, total))
     if not comparison.cases:
         raise InputError(Code.NODATA, "No case can be analysed: every reference is excluded or unreadable.")
+    if table is None:
+        _check_without_maps(protocol, against)
+    _check_target(protocol, comparison, "predictions")
     rival = None
     if against is not None:
-        if table is None:
-            raise ConfigError("--against compares label maps; this reference has none.")
         other = read_predictions(against, wanted)
         others = match(references, other)
-        theirs = label_table(protocol, labels or table.reference, other, lambda: integers_in(others))
+        theirs = None
+        if table is not None:
+            theirs = label_table(protocol, labels or table.reference, other, lambda: integers_in(others))
         done = len(matched.pairs)
         rival = compare(others, theirs, protocol.tolerance_mm, lambda n, _: progress(done + n, total))
+        _check_target(protocol, rival, "other predictions")
     return Study(protocol, folder, references, predicted, matched, table, comparison, rival)
 
 
@@ -136,6 +143,8 @@ def record_of(study: Study, command: str) -> dict[str, Any]:
     protocol, comparison = study.protocol, study.comparison
     numbers = case_results.patient_numbers(comparison)
     has_maps = bool(case_results.with_maps(comparison))
+    classification = classification_results(comparison, protocol)
+    rival = study.rival
     return {
         "schema_version": SCHEMA_VERSION,
         "status": protocol.status if protocol.primary else "DRAFT",
@@ -146,19 +155,25 @@ def record_of(study: Study, command: str) -> dict[str, Any]:
         "people": data.people_results(comparison, study.references),
         "leakage": leakage_results(comparison, study.matched, study.predictions, protocol, study.folder),
         "readers": reader_results(study),
-        "endpoints": endpoint_results(comparison, protocol) if has_maps else [],
-        "comparison": rival_results(comparison, study.rival, protocol) if study.rival else None,
+        "endpoints": endpoint_results(comparison, protocol, classification),
+        "comparison": rival_results(comparison, rival, protocol) if rival else None,
+        "comparison_auc": rival_auc_results(comparison, rival, protocol) if rival else None,
         "segmentation": segmentation_results(comparison, protocol),
         "volumetry": volumetry_results(comparison, protocol),
         "repeats": repeat_results(comparison, protocol),
-        "classification": classification_results(comparison, protocol),
+        "classification": classification,
         "voxels": voxel_results(study.predictions.models),
         "intervals": interval_results(comparison, protocol),
         "selective_risk": risk_results(comparison),
         "control": control_results(comparison, protocol),
+        "detection": detection_results(study.matched, comparison, protocol),
         "subgroups": subgroup_results(comparison, protocol),
+        "call_groups": call_group_results(comparison, protocol),
         "stress": stress_results(protocol, study.folder),
         "failures": data.failure_results(comparison, study.matched, protocol),
+        "rerun": rerun_results(
+            study.predictions, protocol, study.folder, study.table.structures if study.table else ()
+        ),
         "reproducibility": origin.reproducibility_results(
             study.matched, study.references, study.predictions, command
         ),
@@ -183,7 +198,7 @@ def _table(
 
 def _check_column(protocol: Protocol, references: ReferenceSet) -> None:
     wanted = protocol.classification
-    if wanted is not None and wanted.reference.lower() not in references.columns:
+    if wanted is not None and column_of(wanted.reference) not in references.columns:
         known = ", ".join(references.columns) or "none: there is no table"
         raise ConfigError(
             f"`classification.reference` is {wanted.reference}, which is no column of the reference table "
@@ -191,6 +206,31 @@ def _check_column(protocol: Protocol, references: ReferenceSet) -> None:
         )
     if protocol.status == FINAL and protocol.primary is None:
         raise ConfigError("A FINAL report needs a primary endpoint; name one, or leave `status: DRAFT`.")
+
+
+def _check_without_maps(protocol: Protocol, against: Path | None) -> None:
+    """Refuse what only label maps can answer, before a report leaves it out."""
+    of_maps = next((one for one in protocol.endpoints if not one.of_probabilities), None)
+    if of_maps is not None:
+        raise ConfigError(
+            f"An endpoint asks for {of_maps.metric}, which compares label maps; one side has none. Endpoints "
+            "on probabilities are auc, sensitivity and specificity."
+        )
+    if against is not None and protocol.classification is None:
+        raise ConfigError(
+            "--against compares label maps, or the probability that `classification` of the protocol names; "
+            "here is neither."
+        )
+
+
+def _check_target(protocol: Protocol, comparison: Comparison, whose: str) -> None:
+    """Refuse a target that nobody predicts while others are: a wrong name would count as all wrong."""
+    wanted, known = protocol.classification, targets_of(comparison)
+    if wanted is not None and known and wanted.target.lower() not in map(str.lower, known):
+        raise ConfigError(
+            f"`classification.target` is {wanted.target}; the {whose} hold probabilities of "
+            f"{', '.join(known)}."
+        )
 
 
 def _labels_record(table: LabelTable | None) -> dict[str, Any] | None:

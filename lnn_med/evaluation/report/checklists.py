@@ -57,7 +57,8 @@ def filled_checklists(record: Mapping[str, Any]) -> list[Checklist]:
 def flags_of(record: Mapping[str, Any]) -> frozenset[str]:
     """What a report holds, by the words that the checklists use."""
     protocol, people, counts = record["protocol"], record["people"], record["people"]["counts"]
-    groups = (record["subgroups"] or {}).get("groups", ())
+    tables = [record["subgroups"] or {}, *(record["call_groups"] or ())]
+    groups = [group for one in tables for group in one.get("groups", ())]
     held = {
         "always": True,
         "title": protocol["title"] != "Validation report",

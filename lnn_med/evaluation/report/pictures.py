@@ -76,10 +76,8 @@ def _picture(case: ComparedCase, table: LabelTable) -> bytes:
     inside = np.argwhere(either if either.any() else truth.data > 0)
     if len(inside) == 0:
         inside = np.array([[size / 2 for size in truth.shape]])
-    places = voxel_to_mm(truth.affine, inside)
-    size_mm = float(np.ptp(places, axis=0).max()) + 2 * BORDER_MM
-    field_mm = min(max(size_mm, MIN_FIELD_MM), HEAD_FIELD_MM)
-    centre = (places.min(axis=0) + places.max(axis=0)) / 2
+    centre, reach_mm = _middle(voxel_to_mm(truth.affine, inside))
+    field_mm = min(max(2 * (reach_mm + BORDER_MM), MIN_FIELD_MM), HEAD_FIELD_MM)
     target = Target("", None, {}, centre, field_mm)
     planes = [panel_plane(scan, target, view) for view in VIEWS]
     slices = [sampled(scan.data, plane) for plane in planes]
@@ -96,6 +94,16 @@ def _picture(case: ComparedCase, table: LabelTable) -> bytes:
     width, height = picture.size
     small = picture.resize((round(width * SCALE), round(height * SCALE)), Image.Resampling.LANCZOS)
     return png_bytes(small.quantize(palette=_palette(), dither=Image.Dither.NONE))
+
+
+def _middle(places_mm: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
+    """The place nearest to the middle of all, and how far the others reach from it along an axis, mm.
+
+    Every plane through it meets the structure; the middle itself may lie between two parts.
+    """
+    middle = (places_mm.min(axis=0) + places_mm.max(axis=0)) / 2
+    nearest = places_mm[np.argmin(np.linalg.norm(places_mm - middle, axis=1))]
+    return nearest, float(np.abs(places_mm - nearest).max())
 
 
 def _image(case: ComparedCase, truth: Volume) -> Volume | None:

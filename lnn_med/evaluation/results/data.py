@@ -150,7 +150,7 @@ def check_files(protocol: Protocol, folder: Path) -> None:
     Raises:
         ConfigError.
     """
-    for key in ("training_table", "second_reader", "stress_result"):
+    for key in ("training_table", "second_reader", "stress_result", "rerun"):
         named = getattr(protocol, key)
         if named and not (folder / named).exists():
             raise ConfigError(f"`{key}` of the protocol names {named}, which is not beside the protocol.")

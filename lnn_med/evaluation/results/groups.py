@@ -13,7 +13,7 @@ from lnn_med.evaluation.protocol import HIGHER_IS_BETTER, MEAN, Endpoint, Protoc
 from lnn_med.evaluation.references import AGE_YEARS, column_of, number
 from lnn_med.evaluation.results.cases import column
 from lnn_med.evaluation.results.outcomes import judged_cases
-from lnn_med.evaluation.results.values import plain
+from lnn_med.evaluation.results.values import mean_of, plain
 from lnn_med.evaluation.subgroups import bands, subgroup_table
 
 SLICE_MM = (1.5, 3.0)  # borders: fine labels need 1.5 mm, small structures are unreliable above 3 mm
@@ -37,7 +37,8 @@ def subgroup_results(comparison: Comparison, protocol: Protocol) -> dict[str, An
         "structure": endpoint.structure,
         "mean_of_all": endpoint.structure == MEAN,
         "higher_is_better": HIGHER_IS_BETTER[endpoint.metric],
-        **_in_groups(found.values, found.patients, cases, protocol),
+        "overall": mean_of(found.values, found.patients, protocol.level, protocol.seed),
+        **_in_groups(found.values, found.patients, cases, protocol, protocol.subgroups),
     }
 
 
@@ -57,7 +58,10 @@ def call_group_results(comparison: Comparison, protocol: Protocol) -> list[dict[
         own = [one for one in judged if one.ill == ill]
         if own:
             calls = [float(one.right(wanted.threshold)) for one in own]
-            part = _in_groups(calls, [one.patient for one in own], [one.case for one in own], protocol)
+            others = [name for name in protocol.subgroups if column_of(name) != column_of(wanted.reference)]
+            part = _in_groups(
+                calls, [one.patient for one in own], [one.case for one in own], protocol, others
+            )
             for group in part["groups"]:
                 _as_proportion(group, protocol.level)
             found.append({"metric": metric, **part})
@@ -73,14 +77,18 @@ def _as_proportion(group: dict[str, Any], level: float) -> None:
 
 
 def _in_groups(
-    values: Sequence[float], patients: Sequence[str], cases: Sequence[ComparedCase], protocol: Protocol
+    values: Sequence[float],
+    patients: Sequence[str],
+    cases: Sequence[ComparedCase],
+    protocol: Protocol,
+    columns: Sequence[str],
 ) -> dict[str, Any]:
-    """Every group of every column that the protocol names, and why a column gives none."""
+    """Every group of every column, and why a column gives none."""
     import pandas as pd
 
     groups: list[dict[str, Any]] = []
     without: dict[str, str] = {}
-    for name in protocol.subgroups:
+    for name in columns:
         labels = group_labels(name, cases, protocol)
         if all(label is None for label in labels):
             without[name] = "no analysed case has a value in this column of the table"

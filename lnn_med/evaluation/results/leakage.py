@@ -25,8 +25,8 @@ def leakage_results(
 ) -> dict[str, Any]:
     """Cases of this validation among those that the model was made with.
 
-    Compared are case names, patient ids and, where both sides have them, SHA-256 of the scans. A bundle is
-    found by its name and only believed with the weights that made the predictions.
+    Compared are case names and, where both sides have them, patient ids, series UIDs and SHA-256 of the
+    scans. A bundle is found by its name and only believed with the weights that made the predictions.
 
     Raises:
         ConfigError: the protocol names a training table that cannot be read.
@@ -36,17 +36,19 @@ def leakage_results(
     unknown = sorted({one["name"] for one in predictions.models.get("bundles", ())} - known)
     sources = [f"split of bundle {name}" for name in sorted(known)]
     people: set[str] = set()
+    series: set[str] = set()
     hashes: set[str] = set()
     if protocol.training_table:
         rows = read_participants(folder / protocol.training_table)
         seen[("training table", "train")] = {row["case"] for row in rows}
         people = set(patients(rows).values())
+        series = {row["series_uid"] for row in rows if row.get("series_uid")}
         hashes = {row["sha256"].lower() for row in rows if row.get("sha256")}
         sources.append("training table of the protocol")
         unknown = []  # the protocol's list is the answer
     found: dict[str, list[str]] = {part: [] for part in SEEN}
     for case in comparison.cases:
-        for part in _parts_of(case, seen, people, hashes):
+        for part in _parts_of(case, seen, people, series, hashes):
             found[part].append(case.name)
     inputs = [one.input_sha256 for one in _predicted(matched) if one.input_sha256]
     return {
@@ -54,6 +56,7 @@ def leakage_results(
         "unknown": unknown,  # bundles whose training cases nobody can tell
         "compared": ["case names"]
         + (["patient ids"] if people else [])
+        + (["series UIDs"] if series else [])
         + (["SHA-256 of the scans"] if hashes and inputs else []),
         "found": found,
         "same_scan_twice": sum(count - 1 for count in Counter(inputs).values()) if inputs else None,
@@ -80,12 +83,16 @@ def calibration_splits(place: Path) -> tuple[str, ...]:
 
 
 def _parts_of(
-    case: ComparedCase, seen: Mapping[tuple[str, str], set[str]], people: set[str], hashes: set[str]
+    case: ComparedCase,
+    seen: Mapping[tuple[str, str], set[str]],
+    people: set[str],
+    series: set[str],
+    hashes: set[str],
 ) -> Sequence[str]:
     """What this case was used for; one that was learned from needs no second word."""
     prediction = case.pair.prediction
     names = {case.name, *case.pair.reference.aliases, *(prediction.aliases if prediction else ())}
-    if case.pair.reference.patient in people:
+    if case.pair.reference.patient in people or names & series:
         return SEEN[:1]
     if prediction and prediction.input_sha256 and prediction.input_sha256.lower() in hashes:
         return SEEN[:1]

@@ -6,9 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from lnn_med.evaluation.comparing import QC_FAIL, ComparedCase, Comparison, is_missing
+from lnn_med.evaluation.comparing import NO_PREDICTION, QC_FAIL, ComparedCase, Comparison, is_missing
 from lnn_med.evaluation.intervals import wilson
+from lnn_med.evaluation.matching import Matched
+from lnn_med.evaluation.predicted import PredictedCase
 from lnn_med.evaluation.protocol import Protocol
+from lnn_med.evaluation.references import OUTSIDE_USE
 from lnn_med.evaluation.results.cases import column, with_maps
 from lnn_med.evaluation.results.values import attempt, plain
 from lnn_med.evaluation.selective import selective_risk
@@ -57,6 +60,44 @@ def control_results(comparison: Comparison, protocol: Protocol) -> dict[str, Any
         "bad_flagged": attempt(lambda: wilson(_flagged(bad), len(bad), protocol.level)),
         "good_flagged": attempt(lambda: wilson(_flagged(good), len(good), protocol.level)),
     }
+
+
+def detection_results(matched: Matched, comparison: Comparison, protocol: Protocol) -> dict[str, Any] | None:
+    """Scans that the table puts in on purpose (`intended` = no): how many were flagged or refused.
+
+    A scan that was never predicted was not detected. Beside them, the same share of all other scans. None
+    when the table marks none.
+    """
+    outside = [pair.prediction for pair in matched.pairs if pair.reference.excluded == OUTSIDE_USE]
+    if not outside:
+        return None
+    inside = [case.pair.prediction for case in comparison.cases]
+    return {
+        "n": len(outside),
+        "n_without": sum(_not_seen(one) for one in outside),
+        "refused": sum(one is not None and one.code is not None and not _not_seen(one) for one in outside),
+        "fail": sum(_status(one) == "fail" for one in outside),
+        "review": sum(_status(one) == "review" for one in outside),
+        "detected": plain(wilson(sum(map(_detected, outside)), len(outside), protocol.level)),
+        "n_others": len(inside),
+        "others": attempt(lambda: wilson(sum(map(_detected, inside)), len(inside), protocol.level)),
+    }
+
+
+def _not_seen(prediction: PredictedCase | None) -> bool:
+    """Whether the device said nothing about a scan: no prediction, or the run has not come to it."""
+    return prediction is None or prediction.code == NO_PREDICTION
+
+
+def _status(prediction: PredictedCase | None) -> str | None:
+    result = (prediction.result if prediction else None) or {}
+    return result.get("qc", {}).get("status")
+
+
+def _detected(prediction: PredictedCase | None) -> bool:
+    if prediction is None or _not_seen(prediction):
+        return False
+    return prediction.code is not None or _status(prediction) in ("review", "fail")
 
 
 def _flagged(cases: list[ComparedCase]) -> int:

@@ -18,7 +18,7 @@ from lnn_med.evaluation.results.cases import (
     with_maps,
     worst_cases,
 )
-from lnn_med.evaluation.results.values import Number, attempt, mean_of, plain, quartiles
+from lnn_med.evaluation.results.values import Number, attempt, mean_of, quartiles
 
 WORST_SHOWN = 5
 
@@ -37,6 +37,10 @@ def segmentation_results(comparison: Comparison, protocol: Protocol) -> dict[str
         "n_missing": sum(case.missing for case in cases),
         "empty_references": [case.name for case in cases if case.empty_reference],
         "empty_predictions": [case.name for case in cases if _found_nothing(case)],
+        "nonfinite": {
+            side: [case.name for case in cases if side in case.nonfinite]
+            for side in ("reference", "prediction")
+        },
         "absent_everywhere": sorted(absent),
         "mean": _structure(comparison, protocol, MEAN),
         "structures": [_structure(comparison, protocol, name) for name in names if name not in absent],

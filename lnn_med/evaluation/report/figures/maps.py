@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MAX_PANELS = 6  # Bland-Altman plots; of many structures the largest are shown
+MAX_PANELS = 6  # Bland-Altman plots; of more structures the first are shown
 
 
 TALLEST_IN = 8.2  # a page of the PDF, less its caption
@@ -60,8 +60,7 @@ def bland_altman(record: Record) -> Figure | None:
     found = record["volumetry"]
     if found is None:
         return None
-    ready = [one for one in found["structures"] if "bias" in one["bland_altman"] and one["n"] > 1]
-    shown = ready[:MAX_PANELS]
+    shown = drawn(found)[:MAX_PANELS]
     if not shown:
         return None
     columns = min(len(shown), 2)
@@ -73,6 +72,11 @@ def bland_altman(record: Record) -> Figure | None:
     for axes in flat[len(shown) :]:
         axes.axis("off")
     return figure
+
+
+def drawn(volumetry: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Structures that a Bland-Altman plot could be drawn of."""
+    return [one for one in volumetry["structures"] if "bias" in one["bland_altman"] and one["n"] > 1]
 
 
 def _agreement_panel(axes: Axes, record: Record, one: Mapping[str, Any]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from lnn_med.evaluation.protocol import OF_PROBABILITIES
 from lnn_med.evaluation.report.figures.canvas import DARK, LIGHT, MIDDLE, Record, axes_of, bar
 from lnn_med.evaluation.report.sections.wording import METRIC_NAMES
 
@@ -47,7 +48,9 @@ def endpoints(record: Record) -> Figure | None:
         words, place = f" {sign} {one['threshold']:g}", (one["threshold"], 1)
         axes.annotate(words, place, (2, -2), ("data", "axes fraction"), "offset points", va="top")
         axes.set(ylim=(-0.9, 0.8), yticks=[0, -0.5])
-        name = f"{METRIC_NAMES[one['metric']]}: {one['structure'].replace('_', ' ')}"
+        name = METRIC_NAMES[one["metric"]]
+        if one["metric"] not in OF_PROBABILITIES:
+            name += f": {one['structure'].replace('_', ' ')}"
         axes.set_yticklabels([name, "other missing rule"], fontsize=7)
     return figure
 
@@ -80,9 +83,11 @@ def subgroups(record: Record) -> Figure | None:
     if not found or not found["groups"]:
         return None
     rows: Sequence[Mapping[str, Any]] = found["groups"]
-    figure, ((axes,),) = axes_of(0.24 * len(rows) + 0.8)
+    figure, ((axes,),) = axes_of(0.24 * len(rows) + 1.0)
     for place, one in enumerate(rows):
         bar(axes, -place, one["estimate"], filled=not one["too_few"])
+    axes.axvline(found["overall"]["estimate"], color=DARK, linestyle="--", linewidth=1, label="all cases")
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 1))
     axes.set(
         yticks=[-place for place in range(len(rows))],
         xlabel=f"{METRIC_NAMES[found['metric']]} (open square: too few patients)",

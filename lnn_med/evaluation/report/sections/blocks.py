@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 Block = dict[str, Any]
-_NUMBER = re.compile(r"[+\-−<]?[\d.,]+( |%|,|$)|–")  # a hash may begin with digits, too
+_NUMBER = re.compile(r"([+\-−]|< ?)?[\d.,]+( |%|,|$)|–")  # a hash may begin with digits, too
 DASH = "–"
 
 
@@ -77,14 +77,17 @@ def verdict(outcome: str, words: str) -> Block:
 
 
 def number(value: Any, digits: int = 3) -> str:
-    """A number with fixed digits, a dash for None."""
-    return (
-        DASH
-        if value is None
-        else f"{value:.{digits}f}".replace("-", "−")
-        if value < 0
-        else f"{value:.{digits}f}"
-    )
+    """A number with fixed digits, a dash for None; what rounds to 0 has no sign."""
+    if value is None:
+        return DASH
+    words = f"{value:.{digits}f}"
+    return f"{0:.{digits}f}" if float(words) == 0 else words.replace("-", "−")
+
+
+def p_value(value: float | None, digits: int = 3) -> str:
+    """A p-value; one that would round to 0 is written as an upper bound, since none is 0."""
+    least = 10.0**-digits
+    return f"< {least:.{digits}f}" if value is not None and value < least else number(value, digits)
 
 
 def interval(found: Mapping[str, Any] | None, digits: int = 3) -> str:

@@ -17,6 +17,7 @@ from lnn_med.evaluation.report.sections.blocks import (
     missing,
     number,
     percent,
+    several,
     table,
     text,
     why,
@@ -34,7 +35,7 @@ def calibration(record: Record) -> Section:
     blocks += [text(words) for words in calibrated_remarks(record["leakage"]) if record["intervals"]]
     blocks += [heading("Selective risk"), *_selective(record["selective_risk"])]
     blocks += [heading("Detection of bad results"), *_control(record["control"])]
-    blocks.append(missing("detection of scans of another kind, beyond what quality control flagged above."))
+    blocks += [heading("Detection of scans outside the intended use"), *_detection(record)]
     return Section(9, "Calibration and uncertainty", tuple(blocks))
 
 
@@ -86,12 +87,19 @@ def _cross_fitted(found: Mapping[str, Any]) -> list[Block]:
     covered = sum(one["cross_fitted"] for one in volumes) / len(volumes)
     low, high = (pick(volumes, key=lambda one: one["cross_fitted"]) for pick in (min, max))
     width = median(one["width_pct"] for one in volumes)
+    if len(volumes) == 1:
+        spread = f"of {low['name']}"
+    elif low["cross_fitted"] == high["cross_fitted"]:
+        spread = f"the same for all {len(volumes)} structures"
+    else:
+        spread = (
+            f"as the mean of {len(volumes)} structures, from {percent(low['cross_fitted'], 1)} "
+            f"({low['name']}) to {percent(high['cross_fitted'], 1)} ({high['name']})"
+        )
     return [
         text(
             f"Volume intervals of {found['bundle']}, nominal {percent(found['nominal'])}: cross-fitted "
-            f"coverage {percent(covered, 1)} as the mean of {len(volumes)} structures, from "
-            f"{percent(low['cross_fitted'])} ({low['name']}) to {percent(high['cross_fitted'])} "
-            f"({high['name']}); median width {number(width, 0)} % of the volume."
+            f"coverage {percent(covered, 1)}, {spread}; median width {number(width, 0)} % of the volume."
         )
     ]
 
@@ -219,6 +227,30 @@ def _control(found: Mapping[str, Any] | None) -> list[Block]:
         "no result to judge."
     )
     return [table("Quality control", ("state", "cases", "mean DSC"), rows), text(words)]
+
+
+def _detection(record: Record) -> list[Block]:
+    """Scans that were put in on purpose, and scans that were disturbed on purpose."""
+    found = record["detection"]
+    if found is None:
+        blocks = [
+            missing(
+                "no scan is marked as outside the intended use (`intended` = no in the reference table), to "
+                "see whether it is noticed."
+            )
+        ]
+    else:
+        words = (
+            f"{several(found['n'], 'scan was', 'scans were')} put in on purpose: {found['refused']} refused, "
+            f"{found['fail']} FAIL, {found['review']} REVIEW, {found['n_without']} without any answer, which "
+            "counts as not noticed. "
+            f"Noticed: {interval(found['detected'])}; of {found['n_others']} analysed scans: "
+            f"{_share(found['others'])}. Intervals: Wilson."
+        )
+        blocks = [text(words)]
+    if record["stress"] is not None:
+        blocks.append(text("Scans disturbed on purpose, and how many were flagged: section 11."))
+    return blocks
 
 
 def _share(found: Mapping[str, Any]) -> str:

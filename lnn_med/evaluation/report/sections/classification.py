@@ -34,7 +34,9 @@ def classification(record: Record) -> Section:
             f"{found['n_without_reference']} without a diagnosis are left out. {found['n_missing']} "
             "without a "
             "probability count as called wrongly in the first column of each table, and are left out "
-            "in the second."
+            "in the second. The column holds "
+            + (", ".join(_held(one) for one in found["values"]) or "nothing")
+            + "."
         )
     ]
     both = (found["all"], found["without_missing"])
@@ -62,6 +64,11 @@ def classification(record: Record) -> Section:
             )
         )
     return Section(8, "Classification", tuple(blocks))
+
+
+def _held(one: Mapping[str, Any]) -> str:
+    """A value of the column of the diagnosis, how often, and what it counts as."""
+    return f"{one['value']} ({one['n']}, {'positive' if one['ill'] else 'negative'})"
 
 
 def _accuracy(both: tuple[Mapping[str, Any], Mapping[str, Any]], threshold: float) -> Block:

@@ -151,8 +151,8 @@ def _leakage(found: Mapping[str, Any], n_cases: int) -> list[Block]:
         ]
         compared = " and ".join(found["compared"])
         note = (
-            f"Compared: {compared}, with {', '.join(found['sources'])}. UIDs and pixel hashes of "
-            "the training data are not known unless named."
+            f"Compared: {compared}, with {', '.join(found['sources'])}. Series UIDs and SHA-256 of the "
+            "training scans are compared where the protocol's `training_table` holds them."
         )
         outcome = "caution" if seen["train"] else "not known" if found["unknown"] else "none found"
         blocks = [

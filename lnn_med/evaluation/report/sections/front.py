@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from lnn_med.evaluation.report.sections.blocks import Block, Section, facts, missing, percent, table, text
 from lnn_med.evaluation.report.sections.primary import endpoint_rule
 from lnn_med.evaluation.report.sections.wording import RESEARCH_USE, Record
@@ -73,12 +76,13 @@ def design(record: Record) -> Section:
             [
                 ("Purpose", protocol["purpose"]),
                 ("Fixed before unblinding", protocol["registered"]),
+                ("Predicate", protocol["predicate"]),
                 ("Confidence level", percent(protocol["level"], 1)),
                 ("Missing predictions", _missing_rule(protocol["missing"])),
                 ("τ of the NSD", f"{protocol['tolerance_mm']:g} mm"),
                 (
                     "Non-inferiority margin",
-                    f"{protocol['margin_dsc']:g} DSC, one-sided {percent((1 - protocol['level']) / 2, 1)}",
+                    _margins(protocol),
                 ),
                 ("Promised coverage of volume intervals", percent(protocol["coverage"])),
             ]
@@ -94,6 +98,13 @@ def design(record: Record) -> Section:
             missing("no success rule; the protocol names no primary endpoint, so nothing is decided.")
         )
     return Section(2, "Design", tuple(blocks))
+
+
+def _margins(protocol: Mapping[str, Any]) -> str:
+    margins = f"{protocol['margin_dsc']:g} DSC"
+    if protocol["classification"]:
+        margins += f", {protocol['margin_auc']:g} AUC"
+    return f"{margins}, one-sided {percent((1 - protocol['level']) / 2, 1)}"
 
 
 def _missing_rule(rule: str) -> str:

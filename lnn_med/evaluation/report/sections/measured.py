@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lnn_med.evaluation.report.figures.maps import MAX_POINTS
+from lnn_med.evaluation.report.figures.maps import MAX_PANELS, MAX_POINTS, drawn
 from lnn_med.evaluation.report.sections.blocks import (
     Block,
     Section,
@@ -14,11 +14,12 @@ from lnn_med.evaluation.report.sections.blocks import (
     interval,
     missing,
     number,
+    p_value,
     table,
     text,
     why,
 )
-from lnn_med.evaluation.report.sections.remarks import absent_remarks, empty_remarks
+from lnn_med.evaluation.report.sections.remarks import absent_remarks, empty_remarks, nonfinite_remarks
 from lnn_med.evaluation.report.sections.wording import Record
 
 HD95_DEFINITION = (
@@ -60,7 +61,7 @@ def segmentation(record: Record) -> Section:
         )
     )
     blocks += [missing(words) for words in absent_remarks(found)]
-    blocks += [text(words) for words in empty_remarks(found)]
+    blocks += [text(words) for words in (*empty_remarks(found), *nonfinite_remarks(found))]
     blocks += _worst(record, found["worst"])
     return Section(6, "Segmentation", tuple(blocks))
 
@@ -87,7 +88,7 @@ def volumetry(record: Record) -> Section:
                 one["n"],
                 *(interval(agreement.get(key), 0) for key in ("bias", "lower", "upper")),
                 interval(agreement.get("slope"), 3),
-                number(agreement.get("slope_p"), 3),
+                p_value(agreement.get("slope_p")),
             ]
         )
         lines.append(
@@ -103,7 +104,7 @@ def volumetry(record: Record) -> Section:
                 *(interval(one["relative"].get(key), 1) for key in ("signed_pct", "absolute_pct")),
                 interval(line.get("slope")),
                 interval(line.get("intercept"), 0),
-                number(line.get("quadratic_p"), 3),
+                p_value(line.get("quadratic_p")),
             ]
         )
     clustered = any(one["clustered"] for one in found["structures"])
@@ -117,7 +118,7 @@ def volumetry(record: Record) -> Section:
         figure(
             "bland_altman",
             "Bland–Altman plots",
-            "Difference against mean of both volumes, with bias and limits.",
+            _panels_words(found),
         ),
         table("Correlation", ("structure", "ICC(2,1)", "ICC(3,1)", "Lin's CCC"), lines),
         table(
@@ -129,6 +130,15 @@ def volumetry(record: Record) -> Section:
         _repeats(record["repeats"]),
     ]
     return Section(7, "Volumetry", tuple(blocks))
+
+
+def _panels_words(found: Mapping[str, Any]) -> str:
+    """What the panels show, and of which structures when not of all."""
+    ready, shown = drawn(found), MAX_PANELS
+    which = (
+        f" The first {shown} of {len(ready)} structures; the table holds all." if len(ready) > shown else ""
+    )
+    return f"Difference against mean of both volumes, with bias and limits and their intervals.{which}"
 
 
 def _metric_table(title: str, found: Mapping[str, Any], key: str) -> Block:
@@ -158,8 +168,21 @@ def _worst(record: Record, worst: Sequence[str]) -> list[Block]:
     return [
         words,
         table("Lowest mean DSC", ("case", "lowest DSC of its structures"), rows),
-        {"kind": "pictures", "names": list(worst)},
+        {
+            "kind": "pictures",
+            "names": list(worst),
+            "captions": {name: _caption(by_name[name]) for name in worst},
+        },
     ]
+
+
+def _caption(case: Mapping[str, Any]) -> str:
+    """What a picture shows; its structure is that of the lowest DSC, the first by name."""
+    structure, found = _lowest(case["structures"])[0]
+    return (
+        f"{case['case']}, {structure} (DSC {number(found['dsc'])}): reference solid, prediction dashed; only "
+        "the surroundings of the structures are shown."
+    )
 
 
 def _lowest(structures: Mapping[str, Any]) -> list[tuple[str, Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from lnn_med.evaluation.protocol import HIGHER_IS_BETTER, OF_PROBABILITIES
 from lnn_med.evaluation.report.sections.blocks import (
     Block,
     Section,
@@ -12,7 +13,7 @@ from lnn_med.evaluation.report.sections.blocks import (
     heading,
     interval,
     missing,
-    number,
+    p_value,
     several,
     table,
     verdict,
@@ -28,7 +29,7 @@ def primary(record: Record) -> Section:
     first = record["protocol"]["primary"] is not None
     if not endpoints:
         blocks.append(
-            missing("the protocol names no endpoint; section 6 shows all numbers without a decision.")
+            missing("the protocol names no endpoint; sections 6 to 8 show all numbers without a decision.")
         )
     for index, one in enumerate(endpoints):
         role = "Primary endpoint" if first and index == 0 else "Secondary endpoint"
@@ -52,18 +53,25 @@ def primary(record: Record) -> Section:
                 ),
             )
         )
+    if record["comparison"] or record["comparison_auc"]:
+        blocks.append(heading("Comparison with the other predictions"))
     if record["comparison"]:
         blocks += _comparison(record["comparison"])
+    if record["comparison_auc"]:
+        blocks += _auc_comparison(record["comparison_auc"])
     return Section(5, "Primary result", tuple(blocks))
 
 
 def _endpoint_name(one: Mapping[str, Any]) -> str:
+    if one["metric"] in OF_PROBABILITIES:
+        at = "" if one["metric"] == "auc" else " at the locked threshold"
+        return f"{METRIC_NAMES[one['metric']]}{at}"
     place = "mean of the structures of a case" if one["structure"] == "mean" else one["structure"]
     return f"{one['statistic']} {METRIC_NAMES[one['metric']]}, {place}"
 
 
 def endpoint_rule(one: Mapping[str, Any]) -> tuple[str, str]:
-    higher = one["metric"] in ("dsc", "nsd")
+    higher = HIGHER_IS_BETTER[one["metric"]]
     what = {"bound": f"{'lower' if higher else 'upper'} confidence bound", "estimate": "estimate"}[
         one["rule"]
     ]
@@ -106,7 +114,6 @@ def _comparison(found: Mapping[str, Any]) -> list[Block]:
     words = found["mean"].get("words") or f"cannot be decided: {why(found['mean'])}"
     outcome = found["mean"].get("verdict") or "cannot be decided"
     return [
-        heading("Comparison with the other predictions"),
         verdict(outcome, f"Gain in DSC over the other predictions, margin {found['margin']:g}: {words}"),
         figure(
             "comparison",
@@ -126,4 +133,27 @@ def _comparison(found: Mapping[str, Any]) -> list[Block]:
 def _gain(one: Mapping[str, Any]) -> tuple[str, str, str]:
     if "gain" not in one:
         return "–", why(one), "–"
-    return interval(one["gain"], 4), one["verdict"], number(one["p_noninferior"], 4)
+    return interval(one["gain"], 4), one["verdict"], p_value(one["p_noninferior"], 4)
+
+
+def _auc_comparison(found: Mapping[str, Any]) -> list[Block]:
+    words = found.get("words") or f"cannot be decided: {why(found)}"
+    rows = [["AUC, this minus other", interval(found.get("gain"), 4), p_value(found.get("p"), 4)]]
+    rows += [
+        [f"AUC, {name}", interval(found[key]), ""]
+        for key, name in (("first", "this"), ("second", "other"))
+        if found.get(key)
+    ]
+    note = (
+        f"{found['n_cases']} cases with a diagnosis; without a probability: {found['missing_new']} here, "
+        f"{found['missing_other']} there, each called wrongly. "
+        "DeLong's paired interval and two-sided p; over patients by bootstrap, without p, where one has "
+        "several scans."
+    )
+    return [
+        verdict(
+            found.get("verdict") or "cannot be decided",
+            f"Gain in AUC of {found['target']} over the others, margin {found['margin']:g}: {words}",
+        ),
+        table("Paired difference of the AUCs", ("", "estimate (interval)", "p, no difference"), rows, note),
+    ]

@@ -14,7 +14,8 @@ SMALL_STUDY = 20  # patients
 
 def remarks(record: Record) -> list[str]:
     """All sentences about one record of report.json."""
-    structures = [*absent_remarks(record["segmentation"]), *empty_remarks(record["segmentation"])]
+    found = record["segmentation"]
+    structures = [*absent_remarks(found), *empty_remarks(found), *nonfinite_remarks(found)]
     return [
         *table_remarks(record["people"]),
         *structures,
@@ -55,12 +56,29 @@ def empty_remarks(segmentation: Mapping[str, Any] | None) -> list[str]:
     return found
 
 
+def nonfinite_remarks(segmentation: Mapping[str, Any] | None) -> list[str]:
+    """Label maps with voxels that are no numbers, which became background."""
+    found = []
+    for side, cases in (segmentation["nonfinite"] if segmentation else {}).items():
+        if cases:
+            words = several(len(cases), f"{side} holds", f"{side}s hold")
+            found.append(f"{words} voxels that are no numbers, taken for background: {listed(cases)}.")
+    return found
+
+
 def diagnosis_remarks(classification: Mapping[str, Any] | None) -> list[str]:
-    """Cases without a diagnosis, or without a probability."""
+    """Cases without a diagnosis, or without a probability; a diagnosis that nobody, or everybody, has."""
     if classification is None:
         return []
     without, lost = classification["n_without_reference"], classification["n_missing"]
     found = [f"No diagnosis: {several(without, 'case', 'cases')}, left out."] if without else []
+    if classification["n"] and classification["n_positive"] in (0, classification["n"]):
+        held = ", ".join(f"{one['value']} ({one['n']})" for one in classification["values"])
+        who = "Every case is" if classification["n_positive"] else "No case is"
+        found.append(
+            f"{who} positive: column {classification['reference']} holds {held}; positive is "
+            f"{' or '.join(classification['positive'])}."
+        )
     return found + ([f"No probability: {several(lost, 'case', 'cases')}; section 8."] if lost else [])
 
 
@@ -84,7 +102,10 @@ def calibrated_remarks(leakage: Mapping[str, Any]) -> list[str]:
 
 def _group_remarks(record: Record) -> list[str]:
     """Subgroups that the protocol asks for by name and the table cannot give."""
-    found, wanted = record["subgroups"], record["protocol"]["subgroups"]
-    if found is None or tuple(wanted) == SUBGROUPS:
+    tables = [one for one in (record["subgroups"], *(record["call_groups"] or ())) if one is not None]
+    if tuple(record["protocol"]["subgroups"]) == SUBGROUPS:
         return []
-    return [f"Subgroup {name}: {why.rstrip('.')}." for name, why in found["not_measured"].items()]
+    said = [
+        f"Subgroup {name}: {why.rstrip('.')}." for one in tables for name, why in one["not_measured"].items()
+    ]
+    return list(dict.fromkeys(said))

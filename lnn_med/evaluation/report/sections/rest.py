@@ -27,11 +27,30 @@ COLUMN_NAMES = {"field_t": "field strength", "slice_mm": "slice thickness", "dia
 
 def subgroups(record: Record) -> Section:
     """Section 10."""
-    found = record["subgroups"]
-    if found is None:
-        return Section(10, "Subgroups", (missing("no pairs of label maps, so no metric to compare."),))
+    found, calls = record["subgroups"], record["call_groups"] or ()
+    blocks: list[Block] = []
+    if found is not None:
+        place = "mean of the structures" if found["mean_of_all"] else found["structure"]
+        title = f"{METRIC_NAMES[found['metric']]}, {place}"
+        blocks += _groups(found, title, "mean (interval)")
+        if found["groups"]:
+            alt = "Mean and interval of each group beside the mean of all cases."
+            blocks.insert(1, figure("subgroups", "Subgroups", alt))
+    for one in calls:
+        blocks += _groups(
+            one, f"{METRIC_NAMES[one['metric']].capitalize()} at the threshold", "share (interval)"
+        )
+    tables = [one for one in (found, *calls) if one is not None]
+    for name, reason in {key: why for one in tables for key, why in one["not_measured"].items()}.items():
+        blocks.append(missing(f"{COLUMN_NAMES.get(name, name)}: {reason.rstrip('.')}."))
+    if not tables:
+        blocks.append(missing("neither pairs of label maps nor probabilities, so no metric to compare."))
+    return Section(10, "Subgroups", tuple(blocks) or (missing("the protocol names no subgroups."),))
+
+
+def _groups(found: Mapping[str, Any], title: str, what: str) -> list[Block]:
+    """One table of groups; nothing when no column gave one."""
     digits = METRIC_DIGITS[found["metric"]]
-    place = "mean of the structures" if found["mean_of_all"] else found["structure"]
     rows = [
         [
             COLUMN_NAMES.get(one["column"], one["column"]),
@@ -44,20 +63,12 @@ def subgroups(record: Record) -> Section:
         ]
         for one in found["groups"]
     ]
-    blocks: list[Block] = []
-    if rows:
-        columns = ("by", "group", "scans", "patients", "mean (interval)", "minus all others (interval)", "")
-        note = (
-            "Missing predictions count by the protocol's rule. Intervals are not adjusted for the "
-            "number of groups."
-        )
-        blocks += [
-            table(f"{METRIC_NAMES[found['metric']]}, {place}", columns, rows, note),
-            figure("subgroups", "Subgroups", "Mean and interval of each group beside the mean of all cases."),
-        ]
-    for name, reason in found["not_measured"].items():
-        blocks.append(missing(f"{COLUMN_NAMES.get(name, name)}: {reason.rstrip('.')}."))
-    return Section(10, "Subgroups", tuple(blocks) or (missing("the protocol names no subgroups."),))
+    columns = ("by", "group", "scans", "patients", what, "minus all others (interval)", "")
+    note = (
+        "Missing predictions count by the protocol's rule. Intervals are not adjusted for the number of "
+        "groups."
+    )
+    return [table(title, columns, rows, note)] if rows else []
 
 
 def robustness(record: Record) -> Section:
@@ -119,11 +130,38 @@ def reproducibility(record: Record) -> Section:
             "report.pdf; neither holds "
             "the time of this computation."
         ),
-        missing(
-            "a second run of the device on the same scans; score them again and compare the SHA-256 above."
-        ),
+        *_rerun(record["rerun"]),
     )
     return Section(13, "Reproducibility", blocks)
+
+
+def _rerun(found: Mapping[str, Any] | None) -> list[Block]:
+    if found is None:
+        why = (
+            "a second run of the device on the same scans; score them again and name it by `rerun` in the "
+            "protocol."
+        )
+        return [missing(why)]
+    weights = "the same weights" if found["same_weights"] else "OTHER weights"
+    scans = {True: "the same bytes", False: "OTHER bytes", None: "bytes not known"}[found["same_scans"]]
+    rows: list[tuple[str, Any]] = [
+        ("Second run", f"{weights}; scans: {scans}"),
+        (
+            "Scans with a result in both",
+            f"{found['n']} of {found['n_first']}; {found['n_other_outcome']} refused or failed in one alone",
+        ),
+        ("Equal label maps", f"{found['n_same_maps']} of {found['n']}"),
+        ("Largest share of labelled voxels that changed", percent(found["largest_changed_share"], 2)),
+        ("Largest change of a volume", _change(found["largest_volume_change_pct"], " %")),
+        ("Largest change of a probability", _change(found["largest_probability_change"], "")),
+    ]
+    if found["n_incomparable"]:
+        rows.append(("Label maps that cannot be compared", found["n_incomparable"]))
+    return [heading("Second run of the device"), facts(rows)]
+
+
+def _change(value: float | None, unit: str) -> str:
+    return "none to compare" if value is None else f"{value:.3g}{unit}"
 
 
 def checklists(record: Record) -> Section:
