@@ -3,13 +3,15 @@
     dementia.py RUN patients.root=OASIS1 others.root=IXI           RUN: folder of `lnn-med train dementia-t1`
     dementia.py RUN patients.root=OASIS1 others.root=IXI --resnet 20        3D ResNet-18 too, so many epochs
     dementia.py RUN ... --resnet 20 --only ResNet          the first row, and those whose name has this in it
+    dementia.py RUN ... --more --only other           what the default number and the network might have been
 
 Everyone is held back once for each seed and judged by models that learnt from the other folds; a person's
 answers of all seeds are averaged. Intervals are bootstrapped over people; "seeds" is the range of the AUC
 over seeds (the ResNet has one: its folds take an hour of two cores). The last column compares with the risk
 model (DeLong, paired). Probabilities are as they come; the bundle corrects its own, so that their slope is 1.
-Nothing is tuned on these folds here; the structures of the risk model and its terms were chosen by looking at
-all of these people.
+Nothing is tuned on these folds here but the ridge, whose penalty for the risk is the best of those tried. The
+structures of the risk model and its terms were chosen by looking at all of these people: the row whose
+volumes are chosen within each training fold says what that is worth.
 """
 
 from __future__ import annotations
@@ -17,15 +19,16 @@ from __future__ import annotations
 import argparse
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.ndimage import zoom
 from scipy.special import expit
-from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.linear_model import LogisticRegression, RidgeCV
+from sklearn.model_selection import StratifiedKFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch.nn import functional as F
@@ -33,7 +36,7 @@ from torch.nn import functional as F
 from lnn_med.allocator import keep_memory
 from lnn_med.evaluation.classification import auc, compare_auc
 from lnn_med.inference.bundle import load_bundle
-from lnn_med.inference.risk_model import RECORD, RiskModel
+from lnn_med.inference.risk_model import AGE_CENTRE, AGE_SCALE, RECORD, RiskModel
 from lnn_med.inference.runtime import Engine, RuntimeConfig
 from lnn_med.io import read
 from lnn_med.training.classifier_config import ClassifierRun, read_classifier_run
@@ -49,7 +52,7 @@ from lnn_med.training.dementia import (
 )
 from lnn_med.training.held_back import OLD_YEARS, mean_logit, reliability
 from lnn_med.training.people import people_table
-from lnn_med.training.risk_fit import code_of
+from lnn_med.training.risk_fit import both_sides_log, code_of
 from lnn_med.training.run_config import shipped_config
 from lnn_med.training.template import template_centroids
 
@@ -58,6 +61,11 @@ Values = NDArray[np.float64]
 Method = Callable[[Rows, Rows, int], Values]  # rows to learn from, rows held back, seed -> probabilities
 AGE, EDUCATION, MMSE = (RECORD.index(name) for name in ("age", "education", "mmse"))
 VOXEL_MM, RESNET_MM = 6.0, 4.0  # of the images that the ridge and the ResNet see
+PENALTIES = np.array(
+    [0.01, 0.03, 0.1, 0.3, 1.0]
+)  # of the ridge, times the number of voxels; the last for risk
+BRAIN = 0.05  # mean brightness, as a share of white matter's, from which on a voxel is one of the brain
+CHOSEN = 2  # volumes, as many as the risk model has
 BATCH = 8
 
 
@@ -92,16 +100,70 @@ def logistic(table: Values, study: Study, penalty: float = 1.0) -> Method:
     return method
 
 
-def ridge(images: Values, study: Study) -> Method:
-    """Linear ridge regression of the outcome on voxels, cut to 0..1."""
+def chosen_volumes(volumes: Values, record: Values, study: Study) -> Method:
+    """Logistic regression on the record and on the CHOSEN volumes that help most within the training fold.
+
+    Volumes are added one by one, each the one with the largest AUC in an inner cross-validation.
+    """
     dementia = study.cohort.people.dementia.numpy()
 
     def method(train: Rows, test: Rows, seed: int) -> Values:
         rows = train[np.isfinite(dementia[train])]
-        x = images.reshape(len(images), -1)
-        usual, spread = x[rows].mean(axis=0), x[rows].std(axis=0).clip(min=1e-3)
-        model = Ridge(alpha=float(x.shape[1])).fit((x[rows] - usual) / spread, dementia[rows])
-        return np.clip(model.predict((x[test] - usual) / spread), 0, 1)  # type: ignore[no-any-return]
+        model = make_pipeline(StandardScaler(), LogisticRegression(C=10.0, max_iter=2000))
+        inner = StratifiedKFold(5, shuffle=True, random_state=seed)
+
+        def worth(columns: list[int]) -> float:
+            table = np.column_stack([record, volumes[:, columns]])[rows]
+            return float(cross_val_score(model, table, dementia[rows], scoring="roc_auc", cv=inner).mean())
+
+        best: list[int] = []
+        for _ in range(CHOSEN):
+            others = [column for column in range(volumes.shape[1]) if column not in best]
+            best.append(max(others, key=lambda column: worth([*best, column])))
+        table = np.column_stack([record, volumes[:, best]])
+        return model.fit(table[rows], dementia[rows]).predict_proba(table[test])[:, 1]  # type: ignore[no-any-return]
+
+    return method
+
+
+def ridge_on(x: Values, truth: Values, penalties: Values) -> Callable[[Values], Values]:
+    """Linear ridge regression on standardised voxels of the brain, (N, voxels).
+
+    Of the penalties, times the number of voxels, the one counts that is best for people left out.
+    """
+    brain = x.mean(axis=0) > BRAIN
+    usual, spread = x[:, brain].mean(axis=0), x[:, brain].std(axis=0).clip(min=1e-3)
+    model = RidgeCV(alphas=brain.sum() * penalties).fit((x[:, brain] - usual) / spread, truth)
+    return lambda other: model.predict((other[:, brain] - usual) / spread)  # type: ignore[no-any-return]
+
+
+def ridge(images: Values, study: Study) -> Method:
+    """Linear ridge regression of the outcome on voxels, cut to 0..1."""
+    dementia = study.cohort.people.dementia.numpy()
+    x = images.reshape(len(images), -1)
+
+    def method(train: Rows, test: Rows, seed: int) -> Values:
+        rows = train[np.isfinite(dementia[train])]
+        return np.clip(ridge_on(x[rows], dementia[rows], PENALTIES[-1:])(x[test]), 0, 1)
+
+    return method
+
+
+def fused(study: Study, fusion: str) -> Method:
+    """The network of the run with another way in for the record; MMSE is hidden."""
+
+    def method(train: Rows, test: Rows, seed: int) -> Values:
+        learners, unseen = (study.cohort.of(rows) for rows in (train, test))
+        models = risk_models(study.run, learners)
+        sizes = replace(study.run.network, fusion=fusion)
+        people = with_offsets(learners, models, study.run)
+        network = fit_classifier(people, sizes, study.run.schedule, seed)
+        people = with_offsets(unseen, models, study.run)
+        record = people.clinical.clone()
+        record[:, MMSE] = torch.nan
+        with torch.inference_mode():
+            told = answers(network, people, record)[-1]
+        return expit(told.logits[:, 0].double().numpy())  # type: ignore[no-any-return]
 
     return method
 
@@ -160,7 +222,10 @@ def resnet(images: Values, study: Study, epochs: int) -> Method:
 
 
 def coarse_images(run: ClassifierRun, cohort: Cohort, voxel_mm: float) -> Values:
-    """Brains of the patients' table at a coarser grid, in the order of the cohort; zeros for the others."""
+    """Brains of the patients' table at a coarser grid, in the order of the cohort; zeros for the others.
+
+    A coarse voxel is the mean of its fine ones: picking one of them costs the ridge 0.02 of its AUC.
+    """
     table = people_table(run.patients)
     files = dict(zip(table[run.patients.person].astype(str), table[run.patients.image], strict=True))
     found: list[NDArray[np.float32] | None] = []
@@ -170,8 +235,9 @@ def coarse_images(run: ClassifierRun, cohort: Cohort, voxel_mm: float) -> Values
             continue
         scan = read(Path(run.patients.root).expanduser() / files[person])
         data = scan.data.astype(np.float32)
-        factor = [spacing / voxel_mm for spacing in scan.spacing_mm]
-        found.append(zoom(data / max(1.0, float(np.percentile(data, 99))), factor, order=1))
+        x, y, z = (round(n * mm / voxel_mm) for n, mm in zip(scan.shape, scan.spacing_mm, strict=True))
+        means = F.adaptive_avg_pool3d(torch.from_numpy(data)[None], (x, y, z))[0].numpy()
+        found.append((means / max(1.0, float(np.percentile(data, 99)))).astype(np.float32))
     shape = next(each.shape for each in found if each is not None)
     return np.stack([np.zeros(shape, np.float32) if each is None else each for each in found])
 
@@ -185,6 +251,7 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
     parser.add_argument("--config", default="dementia-t1")
     parser.add_argument("--resnet", type=int, default=0, metavar="EPOCHS")
+    parser.add_argument("--more", action="store_true", help="also other volumes, terms and fusions")
     parser.add_argument("--only", default="", metavar="TEXT")
     chosen = parser.parse_args()
     keep_memory()
@@ -228,6 +295,8 @@ def main() -> None:
         "risk model with MMSE": lambda: risk(RECORD),
         "network with MMSE": lambda: network(1, RECORD),
     }
+    if chosen.more:
+        rows |= others_of(study, record, [label.name for label in engine.bundle.info.labels])
     first, *others = (name for name in rows if chosen.resnet or "ResNet" not in name)
     wanted = [first, *(name for name in others if chosen.only in name)]
     show(study, {name: rows[name]() for name in wanted})
@@ -239,6 +308,51 @@ def main() -> None:
     by_ridge = ridge_age(images, study)
     show_others(cohort, risk_models(run, cohort), run)
     print(f"\nbrain age, people without dementia: network {error:.2f} years, ridge on voxels {by_ridge:.2f}")
+
+
+def others_of(study: Study, record: Values, names: list[str]) -> dict[str, Callable[[], Values]]:
+    """What the default number and the network might have been; each was named before it was tried.
+
+    Volumes adjusted for age, its square and sex are not among them: such scores are sums of terms that the
+    model has anyway. The sets of structures are those that atrophy of Alzheimer's disease reaches first
+    (Braak and Braak 1991): the medial temporal lobe, then the temporal lobe.
+    """
+    volumes, clinical = study.cohort.people.volumes, study.cohort.people.clinical
+    pairs = sorted({name.removesuffix("_L").removesuffix("_R") for name in names})
+    both = both_sides_log(volumes, names, pairs)
+    usual = [pairs.index(name) for name in study.run.structures]
+
+    def added(*more: str) -> Values:
+        return np.column_stack([record, both[:, usual], both[:, [pairs.index(name) for name in more]]])
+
+    def side(extreme: str, structure: str) -> Values:
+        found = volumes[:, [names.index(f"{structure}_{side}") for side in "LR"]].double().numpy()
+        return found.min(axis=1) if extreme == "smallest" else found.max(axis=1)
+
+    age = (clinical[:, AGE].double().numpy() - AGE_CENTRE) / AGE_SCALE
+    worse = np.column_stack([record, side("smallest", "Hippocampus"), side("largest", "InfLatVentricle")])
+    tables = {
+        "amygdala as well": added("Amygdala"),
+        "amygdala and temporal cortex as well": added("Amygdala", "Temporal_GM"),
+        "the worse side of each": worse,
+        "the hippocampus counts otherwise with age": np.column_stack(
+            [added(), age * (both[:, usual[0]] - both[:, usual[0]].mean())]
+        ),
+    }
+    found: dict[str, Callable[[], Values]] = {
+        f"other volumes: {name}": lambda table=table: held_back(study, logistic(table, study, 0.1))  # type: ignore[misc]
+        for name, table in tables.items()
+    }
+    found |= {
+        f"other volumes: {CHOSEN} chosen within each training fold": lambda: held_back(
+            study, chosen_volumes(both, record, study)
+        ),
+        "other network: scaled and shifted by the record (DAFT)": lambda: held_back(
+            study, fused(study, "daft")
+        ),
+        "other network: not guided by the record": lambda: held_back(study, fused(study, "none")),
+    }
+    return found
 
 
 def show_others(cohort: Cohort, models: tuple[RiskModel, ...], run: ClassifierRun) -> None:
@@ -263,10 +377,8 @@ def ridge_age(images: Values, study: Study) -> float:
     for seed in range(study.run.seeds):
         for train, test in folds_of(study.cohort, study.run.folds, seed):
             rows = train[np.isfinite(dementia[train])]
-            usual, spread = x[rows].mean(axis=0), x[rows].std(axis=0).clip(min=1e-3)
-            model = Ridge(alpha=float(x.shape[1])).fit((x[rows] - usual) / spread, ages[rows])
             healthy = test[dementia[test] == 0]
-            errors.append(np.abs(model.predict((x[healthy] - usual) / spread) - ages[healthy]))
+            errors.append(np.abs(ridge_on(x[rows], ages[rows], PENALTIES)(x[healthy]) - ages[healthy]))
     return float(np.concatenate(errors).mean())
 
 

@@ -105,7 +105,7 @@ class DementiaReader:
             "drivers": model.drivers(terms),
         }
         offset = model.logit(terms)
-        answers = self._answers(seen, record, offset)
+        answers = self.answers(seen, record, offset)
         calibration = self._calibration(record)
         exit_number, logit = self._leave(answers, calibration, offset)
         leaving = answers[exit_number - 1]
@@ -150,7 +150,7 @@ class DementiaReader:
             found[structure] = float(seen.volumes[sides].double().logsumexp(dim=0))
         return found
 
-    def _answers(
+    def answers(
         self, seen: BrainFeatures, record: Mapping[str, float], offset: float, places: Tensor | None = None
     ) -> list[Answer]:
         """Mean of the networks at every exit; `places` (n, F, X, Y, Z) instead of those seen."""
@@ -202,19 +202,23 @@ class DementiaReader:
         """
         affine = _seen(brain).placement.affine
         shares, names = structure_shares(seen.labels, affine, self.engine.bundle.label_names, seen.space)
-        evidence = self._answers(seen, record, offset)[exit_number - 1].evidence[:, 0]
+        evidence = self.answers(seen, record, offset)[exit_number - 1].evidence[:, 0]
         inside = torch.from_numpy(shares) * evidence
         tried = inside.flatten(1).sum(dim=1).abs().argsort(descending=True)[:TRIED]
-        usual = torch.stack([network.feature_centre for network in self.networks]).mean(dim=0)
-        weight = torch.from_numpy(shares)[tried][:, None]  # (tried, 1, X, Y, Z)
-        hidden = seen.places.float() * (1 - weight) + usual * weight
-        without = self._answers(seen, record, offset, hidden)[exit_number - 1].evidence[:, 0]
+        hidden = self.hidden(seen, torch.from_numpy(shares)[tried])
+        without = self.answers(seen, record, offset, hidden)[exit_number - 1].evidence[:, 0]
         falls = (
             calibrated(calibration, offset, evidence) - calibrated(calibration, offset, without)
         ).tolist()
         named = [names[at] for at in tried.tolist()]
         ranked = sorted(zip(named, falls, strict=True), key=lambda item: -abs(item[1]))
         return dict(ranked[:SHOWN])
+
+    def hidden(self, seen: BrainFeatures, shares: Tensor) -> Tensor:
+        """Places of a head of which shares (n, X, Y, Z) look as usual, (n, F, X, Y, Z)."""
+        usual = torch.stack([network.feature_centre for network in self.networks]).mean(dim=0)
+        weight = shares[:, None]
+        return seen.places.float() * (1 - weight) + usual * weight
 
     def _entry(
         self, target: str, probability: float, found: Reliability, counted_with: tuple[str, ...]

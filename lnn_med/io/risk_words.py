@@ -41,6 +41,7 @@ LIMITS = (
     "Research only; not for diagnosis, not for screening, no ground for any decision about a person.",
     "CDR > 0 is a clinician's rating of at least very mild impairment; it is not a disease and names none.",
     "Everyone with dementia in the data was at least 60 years old: below that age the answer rests on age.",
+    "In the data 4 of 10 people have the rating: in a group where fewer have it, the number is too high.",
     "The people it was tested on are few and of one site; the intervals say how much that leaves open.",
 )
 

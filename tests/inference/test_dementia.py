@@ -155,7 +155,7 @@ def test_the_networks_logit_is_the_risk_and_the_evidence_map_calibrated(bundle: 
     assert found.evidence is not None
     offset = math.log(risk / (1 - risk))
     seen = look(segmented.run, segmented.seen, engine(), reader.template_mm)  # type: ignore[arg-type]
-    (_, last) = reader._answers(seen, {"age": 75.0}, offset)
+    (_, last) = reader.answers(seen, {"age": 75.0}, offset)
     expected = calibrated(bundle.calibration.without_mmse, offset, last.evidence[:, 0]).item()
     assert network == pytest.approx(1 / (1 + math.exp(-expected)), abs=1e-4)
     assert (found.evidence[segmented.labels == 0] == 0).all()
@@ -265,6 +265,21 @@ def test_evidence_is_interpolated_linearly_and_lies_on_labels_alone() -> None:
         found = in_scan_grid(places, space, oblique, labels)
         assert np.abs(found - np.where(labels, expected, 0)).max() < 2e-5
         assert not found[labels == 0].any()
+
+
+def test_what_is_hidden_looks_as_usual_and_the_rest_stays(bundle: ClassifierBundle) -> None:
+    _, segmented = brain()
+    reader = DementiaReader(bundle, engine())
+    reader.networks[0].feature_centre.fill_(6.0)  # the other network's is 0: usual is 3
+    seen = look(segmented.run, segmented.seen, engine(), reader.template_mm)  # type: ignore[arg-type]
+    shares = torch.zeros(2, *GRID)
+    shares[1, 5, 6, 5], shares[1, 5, 6, 6] = 1.0, 0.5
+    none, some = reader.hidden(seen, shares)
+    assert torch.equal(none, seen.places.float())
+    assert torch.allclose(some[:, 5, 6, 5], torch.tensor(3.0))
+    assert torch.allclose(some[:, 5, 6, 6], (seen.places[:, 5, 6, 6].float() + 3) / 2)
+    changed = (some != none).any(dim=0)
+    assert changed.sum() == 2
 
 
 def test_shares_of_structures_add_up_where_something_is_labelled() -> None:

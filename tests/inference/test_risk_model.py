@@ -43,8 +43,12 @@ def test_only_what_is_known_becomes_a_term() -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("sex", "m"), ("sex", "X"), ("sex", ""), ("sex", 1.0), ("age", -1), ("age", 121), ("mmse", 31.0)]
-    + [("mmse", -0.5), ("education", -1), ("education", 41), ("age", math.inf)],
+    [
+        *[("sex", value) for value in ("m", "X", "", 1.0)],
+        *[("age", value) for value in (-1, 121, math.inf)],
+        *[("mmse", value) for value in (31.0, -0.5)],
+        *[("education", value) for value in (-1, 41)],
+    ],
 )
 def test_a_value_that_cannot_be_is_refused_and_not_counted_as_another(name: str, value: float | str) -> None:
     with pytest.raises(ValueError, match=name):
