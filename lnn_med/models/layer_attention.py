@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from lnn_med.models.blocks import ChannelNorm
 
 POOL = 2  # voxels along a side that share one value
+SMALLEST = 1e-6  # weight; the logarithm of one that underflows would be infinite
 RULES = ("mapped", "raw", "random")
 
 
@@ -38,7 +39,9 @@ class Retrieval(nn.Module):
 
     def ask(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Query and key (B, heads, C / heads), and the pooled value, of x (B, C, X, Y, Z)."""
-        channels = x.mean(dim=(2, 3, 4), dtype=torch.float32).to(x.dtype)[:, None]  # (B, 1, C)
+        means = x.mean(dim=(2, 3, 4), dtype=torch.float32)
+        # Means grow from layer to layer; as they are, each layer soon looks at a single one.
+        channels = F.layer_norm(means, means.shape[1:]).to(x.dtype)[:, None]  # (B, 1, C)
         query, key = (part(channels).reshape(len(x), self.heads, -1) for part in (self.query, self.key))
         pooled = F.avg_pool3d(x.float(), POOL)  # the CPU pools no bf16
         # In the weight's own type, float32 in training: a bf16 convolution of two planes, as deep levels have
@@ -109,21 +112,23 @@ def layer_weights(query: Tensor, keys: Tensor) -> Tensor:
 
 
 def divergences(weights: Sequence[Tensor]) -> Tensor:
-    """How far each layer's weights are from those of the layer before, (layers,); infinite for the first.
+    """How far each layer's weights are from those of the layer before, (layers,); infinite for the first two.
 
-    Symmetric Kullback-Leibler divergence on the layers both can see, mean over batch and heads.
+    Symmetric Kullback-Leibler divergence on the layers both can see, mean over batch and heads. The first
+    layer sees itself alone, so what it and the second have in common says nothing.
 
     Args:
         weights: of each layer (B, heads, 1), (B, heads, 2), ...
     """
-    found = [torch.tensor(math.inf)]
-    for number in range(1, len(weights)):
-        before = weights[number - 1].double()
-        now = weights[number][..., : before.shape[-1]].double()
+    found = [torch.tensor(math.inf)] * 2
+    for number in range(2, len(weights)):
+        before = weights[number - 1].double().clamp(min=SMALLEST)
+        now = weights[number][..., : before.shape[-1]].double().clamp(min=SMALLEST)
+        before = before / before.sum(dim=-1, keepdim=True)
         now = now / now.sum(dim=-1, keepdim=True)
         divergence = 0.5 * ((now - before) * (now.log() - before.log())).sum(dim=-1)
         found.append(divergence.mean().float().cpu())
-    return torch.stack(found)
+    return torch.stack(found[: len(weights)])
 
 
 def redundancy(divergence: Tensor) -> Tensor:
@@ -165,16 +170,16 @@ class RetrievalSkipper:
         self.below = torch.zeros(layers, dtype=torch.long)
         self.skipped = torch.zeros(layers, dtype=torch.bool)
         generator = torch.Generator().manual_seed(layers)
-        drawn = torch.randperm(max(layers - 2, 0), generator=generator)
-        self.drawn = (drawn + 0.5) / max(layers - 2, 1)  # of the inner layers, for the rule "random"
+        drawn = torch.randperm(max(layers - 3, 0), generator=generator)
+        self.drawn = (drawn + 0.5) / max(layers - 3, 1)  # of the inner layers, for the rule "random"
 
     def update(self, scores: Tensor) -> Tensor:
         """Take the scores of one check (layers,) in; the mask of skipped layers (layers,)."""
         decay = self.config.decay
         fresh = self.average.isnan()
         self.average = torch.where(fresh, scores, decay * self.average + (1 - decay) * scores)
-        inner = slice(1, -1)  # never the first or the last
-        if len(scores) < 3:
+        inner = slice(2, -1)  # never the first two, which cannot be compared, or the last
+        if len(scores) < 4:
             return self.skipped
         mapped = torch.ones_like(self.average)
         mapped[inner] = self._comparable(self.average[inner])
@@ -188,7 +193,7 @@ class RetrievalSkipper:
         return self.skipped
 
     def _comparable(self, scores: Tensor) -> Tensor:
-        """What is compared with the threshold, for the inner layers (layers - 2,)."""
+        """What is compared with the threshold, for the inner layers (layers - 3,)."""
         if self.config.rule == "mapped":
             return map_to_target(scores, self.config.target)
         return scores if self.config.rule == "raw" else self.drawn
