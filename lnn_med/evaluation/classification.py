@@ -82,8 +82,7 @@ def auc(scores: ArrayLike, truth: ArrayLike, level: float = LEVEL) -> Estimate:
     if positives > 1 and negatives > 1:
         variance = float(in_positives.var(ddof=1) / positives + in_negatives.var(ddof=1) / negatives)
     if variance <= 0:
-        low = _score_low(area, positives, negatives, z)
-        high = 1 - _score_low(1 - area, positives, negatives, z)
+        low, high = score_interval(area, positives, negatives, level)
         return Estimate(
             area, low, high, level, len(labels), NEWCOMBE, "DeLong's variance does not exist or is 0."
         )
@@ -91,6 +90,12 @@ def auc(scores: ArrayLike, truth: ArrayLike, level: float = LEVEL) -> Estimate:
     return Estimate(
         area, float(max(0.0, area - half)), float(min(1.0, area + half)), level, len(labels), DELONG
     )
+
+
+def score_interval(area: float, positives: int, negatives: int, level: float = LEVEL) -> tuple[float, float]:
+    """Newcombe's score interval of an AUC: from the sizes of both classes alone, even if nothing varies."""
+    z = normal_quantile(level)
+    return _score_low(area, positives, negatives, z), 1 - _score_low(1 - area, positives, negatives, z)
 
 
 def compare_auc(first: ArrayLike, second: ArrayLike, truth: ArrayLike, level: float = LEVEL) -> AucComparison:

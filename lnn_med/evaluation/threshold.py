@@ -112,7 +112,8 @@ def predictive_values(
 ) -> tuple[Estimate, Estimate]:
     """Positive and negative predictive value of patients with a known prevalence.
 
-    The interval of logit PPV is symmetric; a table with a zero has z²/2 added to each cell for the interval.
+    The interval of logit PPV is symmetric; a table with a zero has z²/2 added to each cell for the interval,
+    which is then widened to hold the estimate.
     """
     if not 0 < prevalence < 1:
         raise ValueError(f"Prevalence is {prevalence:g}; it must lie between 0 and 1, such as 0.2.")
@@ -194,4 +195,5 @@ def _predictive(
     centre = log_odds + np.log(hit / alarm)
     half = z * np.sqrt((1 - hit) / cells[0] + (1 - alarm) / cells[2])
     low, high = expit(centre + np.array([-half, half]))
+    low, high = min(low, estimate), max(high, estimate)  # cells that were added may pull both limits past it
     return Estimate(float(estimate), float(low), float(high), level, n, method)

@@ -313,7 +313,7 @@ def test_threshold_performance_of_one_class_and_empty_cells() -> None:
     assert (only.balanced_accuracy.estimate, only.ppv.estimate) == (None, None)
     perfect = threshold_performance([0.1, 0.9], [0, 1], 0.5, prevalence=0.3)
     assert (perfect.ppv.estimate, perfect.ppv.method) == (1.0, ADJUSTED_LOGIT)
-    assert 0 < perfect.ppv.low < perfect.ppv.high < 1
+    assert 0 < perfect.ppv.low < perfect.ppv.high == 1  # the estimate is 1
     nobody = threshold_performance([0.1, 0.2], [0, 1], 0.5, prevalence=0.3)
     assert (nobody.ppv.estimate, nobody.ppv.note) == (None, "No case was called so.")
     assert nobody.npv.estimate == pytest.approx(0.7)  # nobody called: the prevalence stays
@@ -353,3 +353,16 @@ def test_net_benefit_equals_a_slow_loop_and_treats_all_below_the_smallest_risk()
         decision_curve([0.2], [1], [1.0])
     with pytest.raises(NotEstimable):
         decision_curve([], [])
+
+
+@pytest.mark.parametrize("counts", [(3, 0, 4, 0), (30, 0, 40, 0), (3, 1, 4, 0), (0, 3, 4, 1)])
+def test_an_interval_of_a_predictive_value_holds_its_estimate_whatever_cell_is_empty(
+    counts: tuple[int, int, int, int],
+) -> None:
+    """The cells that are added for the interval pull it towards the prevalence: 1.00 had 0.08 to 0.55."""
+    for prevalence in (0.01, 0.1, 0.5, 0.9):
+        for value in predictive_values(*counts, prevalence):
+            if value.estimate is not None:
+                assert value.low is not None
+                assert value.high is not None
+                assert value.low <= value.estimate <= value.high

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from lnn_med.errors import ConfigError
-from lnn_med.evaluation.classification import compare_auc
+from lnn_med.evaluation.classification import compare_auc, score_interval
 from lnn_med.evaluation.intervals import wilson
 from lnn_med.evaluation.report.figures import figures
 from lnn_med.evaluation.report.sections.document import document
@@ -215,3 +215,26 @@ def test_label_maps_and_probabilities_of_one_study_are_both_compared(tmp_path: P
     )
     assert done.record["comparison"]["mean"]["gain"]["estimate"] == 0
     assert done.record["comparison_auc"]["gain"]["estimate"] == pytest.approx(0.25)
+
+
+def test_perfect_calls_of_a_few_patients_with_two_scans_are_no_certainty(folder: Path) -> None:
+    """No sample of patients can show another AUC than 1: a bootstrap would claim an interval of no width."""
+    perfect = np.where(ILL, 0.9, 0.1)
+    write_scores(folder / "pred", perfect)
+    write_scores(folder / "poor", perfect)
+    write_people(folder, pairs=True)
+    record = record_in(folder, CLASSIFICATION + "primary: {metric: auc, threshold: 0.95}\n", against="poor")
+    found = record["classification"]["all"]
+    assert found["auc"]["estimate"] == 1
+    assert found["auc"]["low"] == pytest.approx(score_interval(1, 15, 15)[0])
+    assert record["endpoints"][0]["verdict"] == "not met"
+    for name in ("sensitivity", "specificity"):
+        rate = found["performance"][name]
+        assert (rate["estimate"], rate["n"], rate["n_patients"]) == (1, 30, 15)
+        assert rate["low"] == pytest.approx(wilson(15, 15).low)
+    groups = [one for part in record["call_groups"] for one in part["groups"] if one["column"] == "sex"]
+    assert {one["group"] for one in groups} == {"F", "M"}
+    assert all(one["difference"]["low"] is None for one in groups)  # 0 in every sample of patients
+    assert record["comparison_auc"]["gain"]["low"] is None
+    assert "verdict" not in record["comparison_auc"]
+    assert "cannot be decided" in words(record, 5)

@@ -59,7 +59,7 @@ def test_the_calibration_of_the_bundle_that_was_used_is_shown(bundle: Path) -> N
     measured = calibration()["measured"]["exits"]
     assert [row[0] for row in exits["rows"]] == ["1", "2"]
     assert exits["rows"][1][2] == f"{measured[1]['before']['ece']:.4f} → {measured[1]['after']['ece']:.4f}"
-    assert "90.0 % as the mean of 2 structures" in coverage["text"]
+    assert "90.0 %, as the mean of 2 structures" in coverage["text"]
     assert picture["key"] == "voxels"
 
 

@@ -17,9 +17,9 @@ from lnn_med.evaluation.calibration import (
     reliability_diagram,
 )
 from lnn_med.evaluation.calibration_counts import calibration_counts
-from lnn_med.evaluation.classification import auc
+from lnn_med.evaluation.classification import NEWCOMBE, auc, score_interval
 from lnn_med.evaluation.comparing import Comparison
-from lnn_med.evaluation.intervals import NotEstimable
+from lnn_med.evaluation.intervals import NotEstimable, wilson
 from lnn_med.evaluation.protocol import Classification, Protocol
 from lnn_med.evaluation.recalibration import recalibration
 from lnn_med.evaluation.references import column_of
@@ -111,6 +111,8 @@ def _over_patients(
                 "high": plain(wide.high),
                 "method": f"{wide.method}, over patients",
             }
+            if wide.low == wide.high:  # perfect separation: no sample of patients can show otherwise
+                area |= _score_over_patients(area["estimate"], found, protocol.level)
         except NotEstimable as error:
             area |= {"low": None, "high": None, "method": "none", "note": str(error)}
     called = found.scores >= threshold
@@ -121,6 +123,24 @@ def _over_patients(
             if len(set(who)) == len(who):
                 continue  # Wilson's interval holds
             performance[name] = mean_of(right.tolist(), who, protocol.level, protocol.seed)
+            if (
+                right.all() or not right.any()
+            ):  # a bootstrap of equal calls has no width; one call a patient has
+                n = len(set(who))
+                performance[name] |= plain(wilson(n if right.all() else 0, n, protocol.level)) | {
+                    "n": len(right),
+                    "method": "wilson, a patient counts once",
+                }
+
+
+def _score_over_patients(area: float, found: Outcomes, level: float) -> dict[str, Any]:
+    """Newcombe's interval with the patients of each class for its size."""
+    ill, well = (
+        len({who for who, truth in zip(found.patients, found.truth, strict=True) if truth == value})
+        for value in (1, 0)
+    )
+    low, high = score_interval(area, ill, well, level)
+    return {"low": plain(low), "high": plain(high), "method": f"{NEWCOMBE}, a patient counts once"}
 
 
 def _count_patients(area: dict[str, Any], performance: dict[str, Any], found: Outcomes) -> None:

@@ -69,8 +69,10 @@ def call_group_results(comparison: Comparison, protocol: Protocol) -> list[dict[
 
 
 def _as_proportion(group: dict[str, Any], level: float) -> None:
-    """Wilson's interval where every patient has one scan."""
-    number = group["estimate"]
+    """Wilson's interval where every patient has one scan; no interval of a difference that has no width."""
+    number, difference = group["estimate"], group["difference"]
+    if difference is not None and difference["low"] == difference["high"]:
+        group["difference"] = {**difference, "low": None, "high": None}
     if group["n_scans"] == group["n_patients"]:
         right = round(number["estimate"] * group["n_scans"])
         group["estimate"] = {**number, **plain(wilson(right, group["n_scans"], level))}

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from lnn_med.evaluation.classification import auc, compare_auc
 from lnn_med.evaluation.comparing import Comparison
-from lnn_med.evaluation.intervals import Estimate, NotEstimable
+from lnn_med.evaluation.intervals import NO_INTERVAL, Estimate, NotEstimable
 from lnn_med.evaluation.noninferiority import compare_paired, judge
 from lnn_med.evaluation.protocol import MEAN, Protocol
 from lnn_med.evaluation.resampling import clustered_interval
@@ -115,6 +115,9 @@ def _over_patients(new: Outcomes, other: Outcomes, protocol: Protocol) -> Estima
         return areas[0] - areas[1]
 
     found = clustered_interval(gain, new.patients, protocol.level, RESAMPLES, protocol.seed)
+    if found.low == found.high:  # both rank alike, or both are perfect
+        note = "The difference has no variance over patients."
+        return Estimate(found.estimate, None, None, protocol.level, len(new.scores), NO_INTERVAL, note)
     return Estimate(
         *(found.estimate, found.low, found.high, protocol.level, len(new.scores)),
         f"{found.method}, over patients",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from lnn_med.evaluation.protocol import OF_PROBABILITIES
+from lnn_med.evaluation.protocol import MEAN, OF_PROBABILITIES
 from lnn_med.evaluation.report.figures.canvas import DARK, LIGHT, MIDDLE, Record, axes_of, bar
 from lnn_med.evaluation.report.sections.wording import METRIC_NAMES
 
@@ -50,7 +50,8 @@ def endpoints(record: Record) -> Figure | None:
         axes.set(ylim=(-0.9, 0.8), yticks=[0, -0.5])
         name = METRIC_NAMES[one["metric"]]
         if one["metric"] not in OF_PROBABILITIES:
-            name += f": {one['structure'].replace('_', ' ')}"
+            name = f"{one['statistic']} {name}: "
+            name += "all structures" if one["structure"] == MEAN else one["structure"].replace("_", " ")
         axes.set_yticklabels([name, "other missing rule"], fontsize=7)
     return figure
 
