@@ -58,10 +58,14 @@ def find_bundle(name_or_path: str | Path) -> tuple[Path, dict[str, str]]:
 
 
 def write_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
-    """Replace the weights at once; kernels in float16: half the size, and finer than bf16, which computes."""
+    """Replace the weights at once; kernels in float16: half the size, and finer than bf16, which computes.
+
+    The steps that batch normalisation counts are left out: nothing reads them, PyTorch loads them as 0.
+    """
     path.mkdir(parents=True, exist_ok=True)
     temporary = path / f".{WEIGHTS}.{os.getpid()}"
-    save_file({name: _stored(value) for name, value in weights.items()}, temporary)
+    kept = {name: value for name, value in weights.items() if not name.endswith(".num_batches_tracked")}
+    save_file({name: _stored(value) for name, value in kept.items()}, temporary)
     os.replace(temporary, path / WEIGHTS)
 
 

@@ -18,11 +18,12 @@ from lnn_med.inference.runtime import has_bf16
 from lnn_med.training.datasets import Split
 from lnn_med.training.run_config import RunConfig
 
+AS_GOOD = 0.001  # Dice that a teacher's earlier exit may be worse, for half of the work
 SMALLEST = 1e-6  # probability; its logarithm is finite in bf16 as well
 
 
 class Teachers:
-    """Networks, each at the exit that was best on its validation fold, the earliest of equal ones.
+    """Networks, each at its earliest exit that was about as good as its best one on the validation fold.
 
     No module, so that nothing of them is trained or stored.
 
@@ -35,7 +36,7 @@ class Teachers:
         self.bundles = list(bundles)
         self.dtype = torch.bfloat16 if has_bf16(device) else torch.float32
         self.networks = [bundle.network().fold().to(device).cast(self.dtype) for bundle in bundles]
-        self.stages = [int(np.argmax(bundle.info.metrics["dice_exits"])) for bundle in bundles]
+        self.stages = [_stages(bundle.info.metrics["dice_exits"]) for bundle in bundles]
 
     def named(self) -> list[str]:
         """Each teacher as `name version (first digits of its weights' SHA-256)`."""
@@ -50,6 +51,11 @@ class Teachers:
             logits = network.dense(seen, network.features(seen), stages).float()
             total = total + (logits / network.temperature[stages]).softmax(dim=1)
         return (total / len(self.networks)).clamp(min=SMALLEST).log()
+
+
+def _stages(dice_of_exits: Sequence[float]) -> int:
+    """Fine stages before the earliest exit that is about as good as the best."""
+    return int(np.argmax(np.array(dice_of_exits) >= max(dice_of_exits) - AS_GOOD))
 
 
 def find_teachers(config: RunConfig, split: Split, device: torch.device) -> Teachers | None:

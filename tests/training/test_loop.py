@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import nn
 
 from lnn_med.errors import ConfigError
 from lnn_med.inference.bundle import Bundle, load_bundle, save_calibration
@@ -214,6 +215,20 @@ def test_batch_norm_needs_one_process(config: Path, tmp_path: Path) -> None:
     run_config = read_run_config(config, ["network.norm=batch", "network.reversible=[]"])
     with pytest.raises(ConfigError, match="norm batch"):
         loop._Run(run_config, tmp_path, loop.Team(0, 2, torch.device("cpu")))
+
+
+def test_a_bundle_with_batch_norm_can_be_loaded_and_trained_on(config: Path, tmp_path: Path) -> None:
+    batch = ["network.norm=batch", "network.reversible=[]", "schedule.steps=3"]
+    bundle = loop.train(config, tmp_path / "first", batch)
+    assert bundle is not None
+    seen = bundle.network()
+    assert any(isinstance(part, nn.BatchNorm3d) for part in seen.modules())
+    image = torch.rand(1, 1, 32, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(bundle.network().fold()(image, "full").logits, seen(image, "full").logits)
+    again = loop.train(config, tmp_path / "second", [*batch, f"init=bundle:{bundle.path}"])
+    assert again is not None
+    assert len(again.info.training["pieces"]) == 2
 
 
 @pytest.fixture(scope="module")

@@ -36,10 +36,11 @@ def bundles(folder: Path) -> list[Bundle]:
     return [load_bundle(folder / f"run{seed}" / "bundle") for seed in (1, 2)]
 
 
-def test_teachers_say_the_logarithm_of_their_mean_probabilities_at_their_best_exits(folder: Path) -> None:
+def test_teachers_say_the_logarithm_of_their_mean_probabilities_at_their_good_exits(folder: Path) -> None:
     image = torch.rand(2, 1, 32, 32, 32)
     found = bundles(folder)
-    exits = [1 + int(np.argmax(bundle.info.metrics["dice_exits"])) for bundle in found]
+    dice = [np.array(bundle.info.metrics["dice_exits"]) for bundle in found]
+    exits = [1 + int(np.flatnonzero(each >= each.max() - 0.001)[0]) for each in dice]
     with torch.no_grad():
         each = [
             bundle.network()(image, number).logits.softmax(dim=1)
