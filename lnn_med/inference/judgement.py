@@ -10,10 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from lnn_med.errors import Finding, WarningCode
 from lnn_med.inference.anatomy import anatomy_reasons
 from lnn_med.inference.head import Segmented
 from lnn_med.inference.quality import (
     EXPECTED_VOXELS,
+    UNUSUAL,
     doubt,
     judge_head,
     with_doubt,
@@ -50,3 +52,15 @@ def seen_quality(quality: Quality, answer: Segmented, engine: Engine) -> Quality
     calibration = engine.bundle.calibration
     seen = with_oddness(quality, calibration.oddness(answer.run.summary))
     return with_doubt(seen, doubt(answer.labels, answer.entropy), calibration.usual_doubt)
+
+
+def unusual_findings(answer: Segmented, engine: Engine) -> tuple[Finding, ...]:
+    """The warning W_OOD where the scan looks unlike those that the network learned from."""
+    oddness = engine.bundle.calibration.oddness(answer.run.summary)
+    if oddness is None or oddness <= UNUSUAL:
+        return ()
+    text = (
+        f"The scan looks unlike those that {engine.bundle.info.name} learned from "
+        f"({oddness:.1f} times the usual limit; {UNUSUAL:g} are allowed)."
+    )
+    return (Finding(WarningCode.OOD, text),)

@@ -22,7 +22,7 @@ from lnn_med.inference.classifier_bundle import ClassifierBundle, is_classifier,
 from lnn_med.inference.dementia import DementiaReader
 from lnn_med.inference.head import Segmented, segment_head
 from lnn_med.inference.hippocampus import segment_crop, segment_in_head
-from lnn_med.inference.judgement import head_quality, seen_quality
+from lnn_med.inference.judgement import head_quality, seen_quality, unusual_findings
 from lnn_med.inference.percentiles import Person, both_sides
 from lnn_med.inference.quality import FINE_LABELS_MM, is_crop, judge_crop, resolution_findings
 from lnn_med.inference.runtime import Engine, Run, RuntimeConfig
@@ -52,12 +52,18 @@ DRAWN = (5, 25, 50, 75, 95)  # percentile lines
 PARTS = ("Anterior", "Posterior")  # of the hippocampus, in the order of the bundle's labels
 
 
-def predict(scan: str | os.PathLike[str] | Volume, series: str | None = None, **options: Any) -> Prediction:
+def predict(
+    scan: str | os.PathLike[str] | Volume,
+    series: str | None = None,
+    clinical: Mapping[str, float | str] | None = None,
+    **options: Any,
+) -> Prediction:
     """Measure one scan.
 
     Args:
         scan: NIfTI file, DICOM file, folder or zip, or a volume in memory.
         series: SeriesInstanceUID when several fit.
+        clinical: what is known of age, sex (F or M), education (years) and mmse; see `Predictor.__call__`.
         options: see `Predictor`.
 
     Example:
@@ -65,7 +71,7 @@ def predict(scan: str | os.PathLike[str] | Volume, series: str | None = None, **
         >>> result.derived["icv_mm3"]  # doctest: +SKIP
     """
     volume = scan if isinstance(scan, Volume) else read(scan, series=series)
-    return Predictor(**options)(volume)
+    return Predictor(**options)(volume, clinical)
 
 
 class Predictor:
@@ -194,7 +200,12 @@ class Predictor:
             software=software(),
             classification=tuple(entry for each in judged for entry in each.entries),
             reference=_reference(both, person, engine),
-            findings=(*volume.findings, *resolution_findings(volume), *normalised),
+            findings=(
+                *volume.findings,
+                *resolution_findings(volume),
+                *unusual_findings(brain, engine),
+                *normalised,
+            ),
         )
 
     def _crop(self, volume: Volume, engine: Engine) -> Prediction:
@@ -224,7 +235,12 @@ class Predictor:
             quality=quality,
             compute=_compute([answer.run, other.segmented.run], answer.depth),
             software=software(),
-            findings=(*volume.findings, *resolution_findings(volume), note),
+            findings=(
+                *volume.findings,
+                *resolution_findings(volume),
+                *unusual_findings(answer, engine),
+                note,
+            ),
         )
 
 
@@ -256,6 +272,8 @@ def _person(clinical: Mapping[str, float | str], icv_mm3: float, engine: Engine)
     """
     age, sex = clinical.get("age"), clinical.get("sex")
     if not engine.bundle.percentiles.curves or not isinstance(age, (int, float)) or not isinstance(sex, str):
+        return None
+    if math.isnan(age):  # not known, as in a table
         return None
     if engine.config.depth != "auto" or engine.config.budget is not None:
         return None

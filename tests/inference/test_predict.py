@@ -15,6 +15,7 @@ from scipy.stats import norm
 from lnn_med import geometry
 from lnn_med.errors import Code, ConfigError, InputError, WarningCode
 from lnn_med.inference.bundle import save_bundle
+from lnn_med.inference.calibration import Calibration, UsualInput
 from lnn_med.inference.percentiles import Curve, Percentiles
 from lnn_med.inference.predict import CROP, HEAD, Predictor, asymmetry_pct, predict
 from lnn_med.inference.runtime import RuntimeConfig
@@ -75,6 +76,7 @@ def test_age_and_sex_give_percentiles_where_there_are_reference_people(scan: Vol
     for clinical, config, remark in (
         ({"age": 60.0}, RuntimeConfig(), "sex is not known"),
         ({"sex": "F"}, RuntimeConfig(), "age is not known"),
+        ({"age": math.nan, "sex": "F"}, RuntimeConfig(), "an empty cell of a table"),
         ({"age": 81.0, "sex": "F"}, RuntimeConfig(), OLDER),
         ({"age": 60.0, "sex": "F"}, RuntimeConfig(depth="full"), "people were measured at depth auto"),
         ({"age": 60.0, "sex": "F"}, RuntimeConfig(budget=0.5), "people were measured without a budget"),
@@ -207,6 +209,24 @@ def test_a_crop_goes_to_the_hippocampus_network_alone() -> None:
     note = next(finding for finding in found.findings if finding.code is WarningCode.SIDE_UNKNOWN)
     assert "left" in note.message or "right" in note.message
     assert found.compute.gflops == 4.0  # read both ways
+
+
+@pytest.mark.parametrize("job", [HEAD, CROP])
+@pytest.mark.parametrize(("limit", "unusual"), [(0.1, True), (10.0, False)])
+def test_a_scan_unlike_those_of_training_gets_a_warning_and_a_look(
+    scan: Volume, job: str, limit: float, unusual: bool
+) -> None:
+    measure = predictor(job)
+    engine = measure.engines[job]
+    volume = scan if job == HEAD else crop_of(head())
+    summary = engine(np.ones((64, 64, 64), dtype=np.float32), (1.0, 1.0, 1.0)).summary
+    away, eye = summary.astype(float) - 1.0, np.eye(len(summary))  # a distance of the root of their number
+    usual = UsualInput(tuple(away.tolist()), tuple(map(tuple, eye.tolist())), limit * len(away) ** 0.5)
+    engine.bundle = replace(engine.bundle, calibration=Calibration(usual=usual))
+    found = measure(volume)
+    codes = [finding.code for finding in found.findings]
+    assert (WarningCode.OOD in codes) is unusual
+    assert any("unlike those it learned from" in reason for reason in found.quality.reasons) is unusual
 
 
 def test_what_is_neither_head_nor_crop_is_refused() -> None:
