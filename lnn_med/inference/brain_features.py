@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from lnn_med import geometry
 from lnn_med.inference.bundle import Label
+from lnn_med.inference.native_grid import most_likely
 from lnn_med.transforms.standard_space import StandardSpace, centroids_mm, to_standard_space
 from lnn_med.volume import Affine
 
@@ -78,22 +79,26 @@ def brain_features(
         ValueError: too few structures were found to place the brain.
     """
     classes = probabilities.shape[-1]
-    hard = probabilities.argmax(dim=-1).to(torch.uint8).numpy()
+    hard = most_likely(probabilities)
     space = to_standard_space(centroids_mm(hard, affine, classes), template_mm)
     table = torch.zeros(classes, len(TISSUES))
     for label in labels:
         table[label.index, TISSUES.index(tissue_of(label.name))] = 1
-    shares = probabilities.float()
-    tissues = shares @ table  # (X, Y, Z, tissues)
+    tissues = torch.empty(*probabilities.shape[:3], len(TISSUES))
+    soft = torch.zeros(classes, dtype=torch.float64)  # voxels
+    for row, plane in enumerate(probabilities):  # a float32 copy of all classes would be large
+        shares = plane.float()
+        tissues[row] = shares @ table
+        soft += shares.sum(dim=(0, 1))
     seen = torch.cat([tissues, torch.from_numpy(image)[..., None]], dim=-1).movedim(-1, 0)
     halved = F.avg_pool3d(seen[None], 2)[0]
     sampled = _sampled(torch.cat([features.float(), halved]), affine, space)
     share = F.avg_pool3d(sampled[None, -1 - len(TISSUES) : -1].sum(dim=1, keepdim=True), POOL)[0, 0]
-    soft = shares.sum(dim=(0, 1, 2))[1:] * float(np.prod(geometry.spacing_mm(affine)))
+    volumes_mm3 = soft[1:].float() * float(np.prod(geometry.spacing_mm(affine)))
     return BrainFeatures(
         F.avg_pool3d(sampled[None], POOL)[0],
         share > BRAIN_SHARE,
-        (soft * space.growth).clamp(min=1.0).log(),
+        (volumes_mm3 * space.growth).clamp(min=1.0).log(),
         space,
         hard,
     )

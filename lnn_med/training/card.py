@@ -97,6 +97,8 @@ people; calibration error (ECE) in five bins, in brackets what a perfect model o
 |---|---|---|---|---|---|---|
 {rows}
 
+The structures and the terms of the risk model were chosen by looking at all of these people, so its numbers
+are somewhat optimistic; its coefficients and the networks never saw the people they are judged on.
 Prediction sets aim at {100 * calibration.coverage:.0f} % for each class; of the risk model they hold
 {100 * metrics["age_sex_education"]["coverage_with"]:.0f} % of those with and
 {100 * metrics["age_sex_education"]["coverage_without"]:.0f} % of those without dementia.
@@ -117,7 +119,9 @@ Risk model with age, sex and education.
 - Everyone with dementia in the data is at least 60 years old: below that age the answer rests on age.
 - The images are of one site, without skull and already in template space; heads as they come from a scanner
   are brought there by {info.segmentation}'s structures. A brain whose structures lie more than
-  {info.largest_residual_mm:g} mm from their places (weighted median) is not judged.
+  {info.largest_residual_mm:g} mm from their places (median) is not judged.
+- {100 * metrics["with_dementia"] / metrics["people"]:.0f} % of the people have the rating: where fewer do, the
+  probabilities are too high.
 - CDR > 0 is a clinical rating of mild impairment upwards, not a disease. MMSE nearly defines it.
 - Not for diagnosis, not for screening, not for children, not after surgery or with tumours; not for people
   younger than {youngest:.0f} or older than {oldest:.0f}.

@@ -27,7 +27,7 @@ TEMPLATE_MM, TEMPLATE_STRETCH = 15.0, 1.08
 
 @dataclass(frozen=True)
 class StandardSpace:
-    """`affine` carries scan RAS mm to MNI RAS mm; `residual_mm` is the weighted median distance left."""
+    """`affine` carries scan RAS mm to MNI RAS mm; `residual_mm` is the median distance left."""
 
     affine: Affine
     residual_mm: float
