@@ -120,8 +120,8 @@ Risk model with age, sex and education.
 - The images are of one site, without skull and already in template space; heads as they come from a scanner
   are brought there by {info.segmentation}'s structures. A brain whose structures lie more than
   {info.largest_residual_mm:g} mm from their places (median) is not judged.
-- {100 * metrics["with_dementia"] / metrics["people"]:.0f} % of the people have the rating: where fewer do, the
-  probabilities are too high.
+- {100 * metrics["with_dementia"] / metrics["people"]:.0f} % of the people have the rating: where fewer do,
+  the probabilities are too high.
 - CDR > 0 is a clinical rating of mild impairment upwards, not a disease. MMSE nearly defines it.
 - Not for diagnosis, not for screening, not for children, not after surgery or with tumours; not for people
   younger than {youngest:.0f} or older than {oldest:.0f}.
