@@ -42,10 +42,10 @@ from lnn_med.io.nifti import read_nifti, write_nifti
 from lnn_med.models.lnn import LNN
 from lnn_med.training.datasets import (
     Case,
-    DataConfig,
     Variants,
     case_names,
     collate,
+    image_path,
     load_cases,
     split_cases,
 )
@@ -195,12 +195,6 @@ def write_maps(
         write_nifti(scan.with_data(found), folder / f"{name}.nii.gz", intent="label")
     table = {"background": 0, **{label.name: label.index for label in config.labels}}
     (folder / "dataset.json").write_text(json.dumps({"labels": table}) + "\n", encoding="utf-8")
-
-
-def image_path(data: DataConfig, name: str) -> Path:
-    """The scan of a case."""
-    folder = Path(data.root).expanduser() / data.images
-    return next(path for path in (folder / f"{name}{end}" for end in (".nii.gz", ".nii")) if path.exists())
 
 
 def compare(ours: dict[str, Any], other: dict[str, Any]) -> None:

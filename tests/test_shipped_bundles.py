@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lnn_med import Prediction, Predictor, Volume, read
+from lnn_med import Prediction, Predictor, Volume, load_bundle, read
 from lnn_med.errors import WarningCode
 from lnn_med.geometry import all_orientations
 from lnn_med.io.mni_template import mni152_template
@@ -118,6 +118,13 @@ def test_attention_runs_on_blocks_of_at_least_4096_tokens(measured: Prediction) 
     head = next(stage for stage in measured.compute.attention if stage.stage.startswith("brain-t1"))
     assert head.path == "block"
     assert head.tokens >= 4096
+
+
+@pytest.mark.parametrize("name", ["brain-t1", "hippocampus-t1"])
+def test_every_case_of_the_split_is_known_by_its_voxels(name: str) -> None:
+    info = load_bundle(name).info
+    assert set(info.pixels) == {case for part in info.split.values() for case in part}
+    assert len(set(info.pixels.values())) == len(info.pixels)
 
 
 def test_numbers_equal_the_label_map(measured: Prediction) -> None:

@@ -34,6 +34,7 @@ class PredictedCase:
     reason: str | None = None
     image: Path | None = None
     input_sha256: str | None = None
+    pixels_sha256: str | None = None  # see `lnn_med.io.provenance`
     files_sha256: str | None = None  # of the label maps
 
 

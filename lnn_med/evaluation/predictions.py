@@ -9,6 +9,7 @@ from pathlib import Path
 from lnn_med.errors import Code, ConfigError, InputError, WarningCode
 from lnn_med.evaluation.predicted import RUN, LabelFile, PredictedCase, PredictionSet, hash_of
 from lnn_med.evaluation.prediction_folder import read_folder
+from lnn_med.io.provenance import PROVENANCE
 from lnn_med.io.result_files import LABEL_MAPS, LABELS, RESULT
 from lnn_med.io.tabular import case_of
 from lnn_med.prediction import SEGMENTATION
@@ -84,6 +85,16 @@ def _scored(run: Path, source: Path, scan: Scan, entry: Entry | None) -> Predict
         known,
         maps=maps,
         result=result,
+        pixels_sha256=_pixels(folder),
         image=image if image is not None and image.is_file() else None,
         files_sha256=hash_of([one.path for one in maps]),
     )
+
+
+def _pixels(folder: Path) -> str | None:
+    """Hash of the scan's voxels; None from runs that did not note it."""
+    record = folder / PROVENANCE
+    if not record.is_file():
+        return None
+    found = json.loads(record.read_bytes())["input"].get("pixels_sha256")
+    return str(found) if found else None

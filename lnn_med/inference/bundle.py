@@ -65,6 +65,7 @@ class BundleInfo:
     labels: tuple[Label, ...]
     data: dict[str, Any] = field(default_factory=dict)  # name, licence, citation
     split: dict[str, Any] = field(default_factory=dict)  # train, val, calibration: case names
+    pixels: dict[str, str] = field(default_factory=dict)  # case name -> first digits of `pixels_sha256`
     metrics: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
 

@@ -17,6 +17,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from nibabel.orientations import apply_orientation, io_orientation
+
 from lnn_med.errors import Code, InputError
 from lnn_med.io.files import sha256_of
 from lnn_med.prediction import ModelUsed, Prediction
@@ -35,6 +38,7 @@ PACKAGES = (
 UNLOCKED = "+unlocked"  # a local version after PEP 440: behind the version it shows in every output
 GEOMETRY_DIGITS = 6  # of the affine, mm: far below any scanner's precision, above rounding noise
 GIT_WAIT_S = 10.0
+PIXEL_DIGITS = 16  # of the hash of a training case's voxels, in bundle.yaml
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,7 @@ def provenance_record(
             "kind": source.kind,
             "sha256": source.sha256,
             "geometry_sha256": geometry_sha256(prediction.scan),
+            "pixels_sha256": pixels_sha256(prediction.scan),
             **_dicom(source.dicom),
             **({"clinical_from": dict(run.clinical_from)} if run.clinical_from else {}),
         },
@@ -143,6 +148,18 @@ def geometry_sha256(volume: Volume) -> str:
     """Hash over shape and affine: equal for scans on the same grid, whatever they show."""
     affine = [[round(float(value), GEOMETRY_DIGITS) + 0.0 for value in row] for row in volume.affine]
     return _json_sha256({"shape": list(volume.shape), "affine": affine})
+
+
+def pixels_sha256(volume: Volume) -> str:
+    """Hash over shape and values as float32, in the order of the nearest axes R, A, S.
+
+    Equal for one image as NIfTI and as DICOM, under another name or with its axes in another order.
+    """
+    turned = apply_orientation(volume.data, io_orientation(volume.affine))
+    hashed = hashlib.sha256(repr(turned.shape).encode())
+    for plane in turned:  # a float32 copy of the whole would be large
+        hashed.update(np.ascontiguousarray(plane, dtype="<f4").data)
+    return hashed.hexdigest()
 
 
 def package_versions() -> dict[str, str]:

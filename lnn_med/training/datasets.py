@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from lnn_med.errors import Code, ConfigError, InputError
 from lnn_med.inference.bundle import Label, mirror_table
 from lnn_med.inference.model_space import ModelSpaceConfig, into_model_space
 from lnn_med.io.nifti import read_labels, read_nifti
+from lnn_med.io.provenance import PIXEL_DIGITS, pixels_sha256
 from lnn_med.transforms import augment
 from lnn_med.transforms.augment import AugmentConfig
 from lnn_med.volume import Volume
@@ -109,9 +110,7 @@ def load_cases(
     table = source_table(labels)
 
     def load(name: str) -> Case:
-        path = next(
-            p for p in (root / config.images / f"{name}{end}" for end in (".nii.gz", ".nii")) if p.exists()
-        )
+        path = image_path(config, name)
         volume = read_nifti(path)
         reference = read_labels(root / config.labels / path.name)
         _check_pair(name, volume, reference)
@@ -125,6 +124,17 @@ def load_cases(
 
     with ThreadPoolExecutor(2) as pool:
         return list(pool.map(load, names))
+
+
+def image_path(config: DataConfig, name: str) -> Path:
+    """The scan of a case."""
+    folder = Path(config.root).expanduser() / config.images
+    return next(path for path in (folder / f"{name}{end}" for end in (".nii.gz", ".nii")) if path.exists())
+
+
+def pixels_of(config: DataConfig, names: Iterable[str]) -> dict[str, str]:
+    """First digits of the hash of each case's voxels, by which it is known under another name."""
+    return {name: pixels_sha256(read_nifti(image_path(config, name)))[:PIXEL_DIGITS] for name in names}
 
 
 def _check_pair(name: str, volume: Volume, reference: Volume) -> None:

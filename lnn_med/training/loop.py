@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,15 @@ from lnn_med.inference.bundle import Bundle, BundleInfo, load_bundle, save_bundl
 from lnn_med.models.layer_attention import SkipSchedule
 from lnn_med.models.lnn import LNN
 from lnn_med.training.card import model_card
-from lnn_med.training.datasets import Item, Variants, case_names, collate, load_cases, split_cases
+from lnn_med.training.datasets import (
+    Item,
+    Variants,
+    case_names,
+    collate,
+    load_cases,
+    pixels_of,
+    split_cases,
+)
 from lnn_med.training.losses import class_weights
 from lnn_med.training.network_and_loss import NetworkAndLoss
 from lnn_med.training.run_config import RunConfig, read_run_config, shipped_config
@@ -335,10 +344,16 @@ class _Run:
             labels=self.config.labels,
             data=self.config.about,
             split=asdict_split(self.split),
+            pixels=self._pixels(),
             metrics=result,
             training={"pieces": [*self.earlier, self._piece()]},
         )
         return save_bundle(target, info, network.cpu(), model_card(info))
+
+    @cache  # noqa: B019  a process makes one run
+    def _pixels(self) -> dict[str, str]:
+        """Hashes of all cases of the split, by which validation knows them under another name."""
+        return pixels_of(self.config.data, sorted(name for part in self.split for name in part))
 
     def _piece(self) -> dict[str, Any]:
         """What this run did, for the bundle's record."""

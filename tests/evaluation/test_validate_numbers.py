@@ -209,6 +209,38 @@ def test_training_cases_of_weights_that_are_not_installed_are_not_known(tmp_path
     assert record_of(other, "")["leakage"]["unknown"] == ["brain-t1"]
 
 
+def test_a_training_scan_under_another_name_is_known_by_its_voxels(tmp_path: Path) -> None:
+    bundle = tmp_path / "bundle"
+    bundle.mkdir()
+    (bundle / "SHA256SUMS").write_text(f"{'e' * 64}  weights.safetensors\n")
+    (bundle / "bundle.yaml").write_text(
+        f"split: {{train: [x], val: [y]}}\npixels: {{x: '{'1' * 16}', y: '{'2' * 16}'}}\n"
+    )
+    models = {
+        "options": {"bundle": [str(bundle)]},
+        "bundles": [{"name": "mine", "version": "0", "weights_sha256": "e" * 64}],
+    }
+    found = study(tmp_path, every())
+    hashes = {"a": "1" * 64, "b": "2" * 64, "c": "3" * 64}
+    known = {
+        pair.prediction.case: replace(
+            pair, prediction=replace(pair.prediction, pixels_sha256=hashes.get(pair.prediction.case))
+        )
+        for pair in found.matched.pairs
+        if pair.prediction
+    }
+    cases = tuple(replace(case, pair=known[case.name]) for case in found.comparison.cases)
+    ours = replace(
+        found,
+        predictions=replace(found.predictions, models=models),
+        matched=replace(found.matched, pairs=tuple(known.values())),
+        comparison=replace(found.comparison, cases=cases),
+    )
+    leakage = record_of(ours, "")["leakage"]
+    assert leakage["found"] == {"train": ["a"], "val": ["b"], "calibration": []}
+    assert leakage["compared"] == ["case names", "voxels"]
+
+
 def test_cases_that_a_bundle_was_calibrated_on_are_told_even_when_they_chose_it_too(tmp_path: Path) -> None:
     bundle = tmp_path / "bundle"
     bundle.mkdir()

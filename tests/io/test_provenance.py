@@ -7,24 +7,28 @@ import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
+import numpy as np
 import pydicom
 import pytest
 
 from lnn_med.errors import Code, InputError
 from lnn_med.inference.bundle_files import list_bundles
 from lnn_med.inference.classifier_bundle import load_any
-from lnn_med.io import provenance
+from lnn_med.io import provenance, read
+from lnn_med.io.nifti import write_nifti
 from lnn_med.io.provenance import (
     PROVENANCE,
     Execution,
     check_locked,
     geometry_sha256,
     mark_unlocked,
+    pixels_sha256,
     shipped_weights,
 )
 from lnn_med.io.result_files import write_prediction
 from tests.dicom_factory import PATIENT, PATIENT_ID
 from tests.dicom_results import predicted, read_slices, tiny_phantom
+from tests.phantoms import mirrored, reordered
 from tests.predictions import make_prediction
 
 BEGAN = datetime(2024, 5, 6, 14, 30, tzinfo=timezone(timedelta(hours=2)))
@@ -103,6 +107,21 @@ def test_geometry_hash_is_that_of_the_grid():
     noisy = volume.affine + 1e-9
     noisy[3] = volume.affine[3]
     assert geometry_sha256(volume) == geometry_sha256(replace(volume, affine=noisy))
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.int16])
+def test_pixel_hash_is_that_of_the_image_whatever_its_axes_and_its_file(tmp_path, kind):
+    volume = tiny_phantom()
+    volume = volume.with_data(np.round(volume.data).astype(kind))
+    expected = pixels_sha256(volume)
+    for codes in ("LPS", "SAR", "PIR"):
+        assert pixels_sha256(reordered(volume, codes)) == expected
+    write_nifti(volume, tmp_path / "scan.nii.gz")
+    assert pixels_sha256(read(tmp_path / "scan.nii.gz")) == expected
+    assert pixels_sha256(mirrored(volume)) != expected
+    other = volume.data.copy()
+    other[1, 2, 3] += 1
+    assert pixels_sha256(volume.with_data(other)) != expected
 
 
 def test_weights_of_the_shipped_bundles_are_known():

@@ -15,8 +15,10 @@ from lnn_med.evaluation.predicted import PredictionSet
 from lnn_med.evaluation.protocol import Protocol
 from lnn_med.evaluation.results.installed import installed_bundles
 from lnn_med.evaluation.results.voxels import CALIBRATION
+from lnn_med.io.provenance import PIXEL_DIGITS
 from lnn_med.io.tabular import patients, read_participants
 
+PIXELS = "voxels "  # before a hash, so that it is no case's name
 SEEN = ("train", "val", "calibration")  # what a bundle learned from, was chosen by, was calibrated on
 
 
@@ -25,8 +27,9 @@ def leakage_results(
 ) -> dict[str, Any]:
     """Cases of this validation among those that the model was made with.
 
-    Compared are case names and, where both sides have them, patient ids, series UIDs and SHA-256 of the
-    scans. A bundle is found by its name and only believed with the weights that made the predictions.
+    Compared are case names and, where both sides have them, hashes of the voxels, patient ids, series UIDs
+    and SHA-256 of the scans. A bundle is found by its name and only believed with the weights that made the
+    predictions.
 
     Raises:
         ConfigError: the protocol names a training table that cannot be read.
@@ -51,10 +54,13 @@ def leakage_results(
         for part in _parts_of(case, seen, people, series, hashes):
             found[part].append(case.name)
     inputs = [one.input_sha256 for one in _predicted(matched) if one.input_sha256]
+    voxels = [one.pixels_sha256 for one in _predicted(matched) if one.pixels_sha256]
+    hashed = any(name.startswith(PIXELS) for names in seen.values() for name in names)
     return {
         "sources": sources,
         "unknown": unknown,  # bundles whose training cases nobody can tell
         "compared": ["case names"]
+        + (["voxels"] if hashed and voxels else [])
         + (["patient ids"] if people else [])
         + (["series UIDs"] if series else [])
         + (["SHA-256 of the scans"] if hashes and inputs else []),
@@ -64,13 +70,18 @@ def leakage_results(
 
 
 def _bundle_cases(models: Mapping[str, Any]) -> dict[tuple[str, str], set[str]]:
-    """Case names by bundle and what they were used for; a bundle may be calibrated on several splits."""
+    """Names and voxel hashes of cases by bundle and what they were used for.
+
+    A bundle may be calibrated on several splits.
+    """
     found = {}
     for name, place in installed_bundles(models).items():
-        split = config.load_yaml(place / "bundle.yaml").get("split") or {}
+        described = config.load_yaml(place / "bundle.yaml")
+        split, pixels = described.get("split") or {}, described.get("pixels") or {}
         used = {part: (part,) for part in SEEN} | {"calibration": calibration_splits(place)}
         for part, splits in used.items():
-            found[(name, part)] = {str(case) for one in splits for case in split.get(one, ())}
+            cases = {str(case) for one in splits for case in split.get(one, ())}
+            found[(name, part)] = cases | {PIXELS + pixels[case] for case in cases if case in pixels}
     return {key: names for key, names in found.items() if names}
 
 
@@ -92,6 +103,8 @@ def _parts_of(
     """What this case was used for; one that was learned from needs no second word."""
     prediction = case.pair.prediction
     names = {case.name, *case.pair.reference.aliases, *(prediction.aliases if prediction else ())}
+    if prediction and prediction.pixels_sha256:
+        names.add(PIXELS + prediction.pixels_sha256[:PIXEL_DIGITS])
     if case.pair.reference.patient in people or names & series:
         return SEEN[:1]
     if prediction and prediction.input_sha256 and prediction.input_sha256.lower() in hashes:
