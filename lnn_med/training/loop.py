@@ -247,7 +247,7 @@ class _Run:
             network.temperature.fill_(1.0)  # calibration belongs to the weights it was made for
         if self.config.only == "gates":
             network.gates.load_state_dict(LNN(self.config.network).gates.state_dict())
-            network.requires_grad_(False)
+            network.requires_grad_(False).eval()  # batch statistics stay as they are, too
             network.gates.requires_grad_(True)
         return network
 

@@ -226,6 +226,12 @@ def test_a_bundle_with_batch_norm_can_be_loaded_and_trained_on(config: Path, tmp
     image = torch.rand(1, 1, 32, 32, 32)
     with torch.no_grad():
         torch.testing.assert_close(bundle.network().fold()(image, "full").logits, seen(image, "full").logits)
+    alone = ["only=gates", "loss.coarse_share=0", "loss.gate_share=1"]
+    gates = loop.train(config, tmp_path / "gates", [*batch, f"init=bundle:{bundle.path}", *alone])
+    assert gates is not None
+    for name, value in gates.network().state_dict().items():
+        same = torch.equal(value, seen.state_dict()[name])
+        assert same or name.startswith("gates"), name
     again = loop.train(config, tmp_path / "second", [*batch, f"init=bundle:{bundle.path}"])
     assert again is not None
     assert len(again.info.training["pieces"]) == 2
