@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 ANSWERS = Path(__file__).with_name("stored_answers.json")
-TOLERANCE = 0.001  # relative; processors round differently (bitwise the same only on one machine)
+# Processors round differently in bf16 (bitwise the same only on one kind). Between two of them, 52 volumes of
+# the template differed by at most 0.12 %, those below 1.5 cm³ by at most 3 mm³.
+TOLERANCE, TOLERANCE_MM3 = 0.005, 10.0
 
 
 def key_of_weights(record: Mapping[str, Any]) -> str:
@@ -41,7 +43,7 @@ def differing(record: Mapping[str, Any], answer: Mapping[str, float | None]) -> 
 def _same(one: float | None, other: float | None) -> bool:
     if one is None or other is None:
         return False
-    return abs(one - other) <= TOLERANCE * max(abs(one), abs(other))
+    return abs(one - other) <= max(TOLERANCE_MM3, TOLERANCE * max(abs(one), abs(other)))
 
 
 if __name__ == "__main__":

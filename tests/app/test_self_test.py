@@ -37,6 +37,30 @@ def test_no_answer_of_other_weights_is_kept() -> None:
     assert list(json.loads(ANSWERS.read_bytes())) == [key_of_weights(shipped())], REPAIR
 
 
+@pytest.mark.parametrize(
+    ("structure", "change_mm3", "told"),
+    [
+        ("CSF@brain-t1", 100.0, False),  # another processor rounds differently
+        ("CSF@brain-t1", 1000.0, True),
+        ("InfLatVentricle_L@brain-t1", 5.0, False),
+        ("InfLatVentricle_L@brain-t1", 30.0, True),
+    ],
+)
+def test_a_volume_may_differ_by_half_a_percent_or_ten_mm3(
+    structure: str, change_mm3: float, told: bool
+) -> None:
+    answer = stored_answer(shipped())
+    assert answer is not None
+    record = {
+        "structures": [
+            {"name": name, "bundle": bundle, "volume_mm3": volume + change_mm3 * (key == structure)}
+            for key, volume in answer.items()
+            for name, bundle in [key.split("@")]
+        ]
+    }
+    assert differing(record, answer) == ([structure] if told else [])
+
+
 @pytest.mark.slow
 def test_the_self_test_gives_the_stored_answer(tmp_path: Path) -> None:
     (tmp_path / "upload").mkdir()
