@@ -136,10 +136,17 @@ def associate_request() -> bytes:
 
 
 def associated(port: int) -> socket.socket:
-    connection = connected(port)
-    connection.sendall(associate_request())
-    assert connection.recv(4096)[:1] == b"\x02"  # A-ASSOCIATE-AC
-    return connection
+    """An accepted association; asked for again while the listener ends those of the test before."""
+    answers = []
+    for _ in range(5):
+        connection = connected(port)
+        connection.sendall(associate_request())
+        answers.append(connection.recv(4096)[:1])
+        if answers[-1] == b"\x02":  # A-ASSOCIATE-AC
+            return connection
+        connection.close()
+        time.sleep(1.0)
+    raise AssertionError(f"No association in five tries; answers began with {answers}.")
 
 
 def p_data(content: bytes, control: int) -> bytes:
