@@ -109,7 +109,7 @@ def draw(found: dict[str, list[dict[str, float]]], target: Path) -> None:
                 axes.loglog(tokens, values, look, color="black", markersize=4, linewidth=1, label=legend)
             axes.set_xlabel("tokens")
             axes.set_ylabel(name)
-            axes.legend()
+            axes.legend(loc="upper left" if key == "seconds" else "lower right")
         target.write_text(svg_of(figure), encoding="utf-8")
 
 
