@@ -46,7 +46,7 @@ def test_no_answer_of_other_weights_is_kept() -> None:
         ("InfLatVentricle_L@brain-t1", 30.0, True),
     ],
 )
-def test_a_volume_may_differ_by_half_a_percent_or_ten_mm3(
+def test_a_volume_may_differ_by_three_in_a_thousand_or_six_mm3(
     structure: str, change_mm3: float, told: bool
 ) -> None:
     answer = stored_answer(shipped())
