@@ -45,6 +45,7 @@ from lnn_med.training.dementia import (
     FOLDS,
     Cohort,
     cross_validate,
+    fit_network,
     folds_of,
     gather,
     risk_models,
@@ -155,9 +156,8 @@ def fused(study: Study, fusion: str) -> Method:
     def method(train: Rows, test: Rows, seed: int) -> Values:
         learners, unseen = (study.cohort.of(rows) for rows in (train, test))
         models = risk_models(study.run, learners)
-        sizes = replace(study.run.network, fusion=fusion)
-        people = with_offsets(learners, models, study.run)
-        network = fit_classifier(people, sizes, study.run.schedule, seed)
+        run = replace(study.run, network=replace(study.run.network, fusion=fusion))
+        network = fit_network(run, learners, models, seed)
         people = with_offsets(unseen, models, study.run)
         record = people.clinical.clone()
         record[:, MMSE] = torch.nan
@@ -172,12 +172,10 @@ def image_only(study: Study) -> Method:
     """The shipped network without record and without risk model."""
 
     def method(train: Rows, test: Rows, seed: int) -> Values:
-        blind = study.cohort.people
-        hidden = blind._replace(offsets=torch.zeros_like(blind.offsets))
-        network = fit_classifier(
-            hidden.pick(torch.from_numpy(train)), study.run.network, study.run.schedule, seed
-        )
-        people = hidden.pick(torch.from_numpy(test))
+        learners = study.cohort.of(train)
+        blind = [each.people for each in (learners, *learners.copies)]  # offsets are 0 without risk models
+        network = fit_classifier(blind[0], study.run.network, study.run.schedule, seed, blind[1:])
+        people = study.cohort.of(test).people
         with torch.inference_mode():
             told = answers(network, people, torch.full_like(people.clinical, torch.nan))[-1]
         return expit(told.logits[:, 0].double().numpy())  # type: ignore[no-any-return]

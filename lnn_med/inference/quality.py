@@ -29,7 +29,9 @@ ALIEN = 12.0  # above: no T1 scan of a head
 # Mean entropy within the labels over what good unseen scans stay within: OASIS up to 1.05; a hippocampus crop
 # turned by 45° 1.25 at DSC 0.66, which no other rule saw.
 UNSURE = 1.2  # above: look at it
-EDGE_SHARE = 0.02  # of brain voxels on the scan's border planes; more means a cut field of view
+# Of labelled brain on one border of what the image shows; 0 in 100 heads of IXI, 55 or more where the lower
+# 40 % are cut. In 9 of 188 OASIS images the template's grid cuts off 40 cm² or more of the cerebellum.
+CUT_CM2 = 40.0
 # Between a hippocampus and the border of its crop: 3 mm or more in 155 outlined crops. hippocampus-t1 learnt
 # to keep off the border: 4 mm or more in good crops, 1 to 3 mm where the hippocampus is cut.
 CROP_MARGIN_MM = 3.0
@@ -102,11 +104,9 @@ def judge_head(volume: Volume, labels: NDArray[np.uint8], volumes_mm3: Mapping[s
         found = volumes_mm3.get(f"Hippocampus_{side}", 0.0)
         if not HIPPOCAMPUS_MM3[0] <= found <= HIPPOCAMPUS_MM3[1]:
             reasons.append(f"Hippocampus_{side} has {found:.0f} mm³; 1,200 to 6,500 mm³ are plausible.")
-    share = _share_on_border(labels)
-    if share > EDGE_SHARE:
-        reasons.append(
-            f"{100 * share:.1f} % of the brain lies on the border of the image; it may be cut off."
-        )
+    area = cut_cm2(volume, labels)
+    if area > CUT_CM2:
+        reasons.append(f"{area:.0f} cm² of brain on one border of what the image shows; it may be cut off.")
     return Quality("review" if reasons else "pass", tuple(reasons))
 
 
@@ -204,8 +204,20 @@ def _margin_mm(labels: NDArray[np.uint8], spacing_mm: tuple[float, float, float]
     return float((free * spacing_mm).min())
 
 
-def _share_on_border(labels: NDArray[np.uint8]) -> float:
-    brain = labels > 0
-    total = int(brain.sum())
-    faces = (brain[0], brain[-1], brain[:, 0], brain[:, -1], brain[:, :, 0], brain[:, :, -1])
-    return sum(int(face.sum()) for face in faces) / total if total else 0.0
+def cut_cm2(volume: Volume, labels: NDArray[np.uint8]) -> float:
+    """Largest area of labelled brain on one border of what the image shows, cm².
+
+    Planes of one value beside the border of the array show nothing: the border lies where they end.
+
+    Args:
+        volume: the scan.
+        labels: its label map (I, J, K).
+    """
+    found = 0.0
+    for axis, mm in enumerate(volume.spacing_mm):
+        rest = tuple(other for other in range(3) if other != axis)
+        shown = np.flatnonzero(volume.data.min(axis=rest) < volume.data.max(axis=rest))
+        if len(shown):
+            voxels = max(int((labels.take(plane, axis=axis) > 0).sum()) for plane in shown[[0, -1]])
+            found = max(found, voxels * volume.voxel_mm3 / mm / 100)
+    return found

@@ -28,6 +28,7 @@ class ClassifierRun:
     version: str = "0.1.0"
     segmentation: str = "brain-t1"
     schedule: ClassifierSchedule = field(default_factory=ClassifierSchedule)
+    copies: int = 0  # of each scan, disturbed, that the networks learn from beside it
     folds: int = 5
     seeds: int = 3  # of the cross-validation; as many networks answer together in the bundle
     coverage: float = 0.9
@@ -37,8 +38,9 @@ class ClassifierRun:
     def __post_init__(self) -> None:
         if self.kind != KIND:
             raise ValueError(f"kind is {self.kind!r}; {KIND} is needed")
-        if self.folds < 2 or self.seeds < 1:
-            raise ValueError(f"folds {self.folds} and seeds {self.seeds}; at least 2 and 1 are needed")
+        if self.folds < 2 or self.seeds < 1 or self.copies < 0:
+            found = f"folds {self.folds}, seeds {self.seeds}, copies {self.copies}"
+            raise ValueError(f"{found}; at least 2, 1 and 0 are needed")
 
 
 def is_classifier_run(path: Path) -> bool:

@@ -6,6 +6,7 @@ Clinical values are hidden at random while it learns, so that each subset of the
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -69,9 +70,21 @@ class ClassifierSchedule:
 
 
 def fit_classifier(
-    people: People, config: ClassifierConfig, schedule: ClassifierSchedule, seed: int
+    people: People,
+    config: ClassifierConfig,
+    schedule: ClassifierSchedule,
+    seed: int,
+    copies: Sequence[People] = (),
 ) -> BrainClassifier:
     """A network trained on these people; the same seed gives the same network.
+
+    Args:
+        people: who is learnt from.
+        config: sizes of the network.
+        schedule: how long and how it learns.
+        seed: of weights, order and what is hidden.
+        copies: the same people in the same order in disturbed scans; each time that a person is shown, one of
+            their scans is drawn. What is usual is counted on the scans as they are.
 
     Raises:
         ValueError: no one with and without dementia to learn from.
@@ -83,7 +96,7 @@ def fit_classifier(
     network = BrainClassifier(config)
     standardise(network, people)
     for epochs, weight in ((schedule.first_epochs, 0.0), (schedule.epochs, 1.0)):
-        _learn(network.train(), people, schedule, epochs, weight)
+        _learn(network.train(), [people, *copies], schedule, epochs, weight)
     return network.eval()
 
 
@@ -104,7 +117,11 @@ def standardise(network: BrainClassifier, people: People) -> None:
 
 
 def _learn(
-    network: BrainClassifier, people: People, schedule: ClassifierSchedule, epochs: int, weight: float
+    network: BrainClassifier,
+    versions: Sequence[People],
+    schedule: ClassifierSchedule,
+    epochs: int,
+    weight: float,
 ) -> None:
     kernels = [value for value in network.parameters() if value.ndim > 1]
     rest = [value for value in network.parameters() if value.ndim <= 1]
@@ -113,7 +130,8 @@ def _learn(
         {"params": rest, "weight_decay": 0.0},
     ]
     optimizer = torch.optim.AdamW(groups, lr=schedule.learning_rate)
-    count = len(people.dementia)
+    count = len(versions[0].dementia)
+    scans = People(*(torch.cat(each) for each in zip(*versions, strict=True)))
     steps = epochs * math.ceil(count / schedule.batch)
     shown = torch.tensor(schedule.shown)
     step = 0
@@ -123,7 +141,8 @@ def _learn(
             rise = min(1.0, (step + 1) / max(1.0, schedule.warmup * steps))
             for group in optimizer.param_groups:
                 group["lr"] = schedule.learning_rate * rise * 0.5 * (1 + math.cos(math.pi * done))
-            some = people.pick(chosen)
+            drawn = torch.randint(len(versions), chosen.shape) if len(versions) > 1 else 0
+            some = scans.pick(count * drawn + chosen)
             hidden = torch.rand(some.clinical.shape) >= shown
             guess = answers(network, some, some.clinical.masked_fill(hidden, math.nan))
             losses = [_loss(network, answer.logits, some, schedule, weight) for answer in guess]

@@ -30,6 +30,7 @@ from lnn_med.inference.classifier_bundle import (
 )
 from lnn_med.inference.risk_model import RECORD, RiskModel
 from lnn_med.inference.runtime import Engine, RuntimeConfig
+from lnn_med.models.brain_classifier import BrainClassifier
 from lnn_med.training.card import classifier_card
 from lnn_med.training.classifier_calibrate import calibrate
 from lnn_med.training.classifier_config import ClassifierRun, read_classifier_run
@@ -50,16 +51,21 @@ Values = NDArray[np.float64]
 
 
 class Cohort(NamedTuple):
-    """Everyone who can be learnt from: `log_volumes` (N, structures) of the risk models, `persons` (N,)."""
+    """Everyone who can be learnt from: `log_volumes` (N, structures) of the risk models, `persons` (N,).
+
+    `copies` are the same people in disturbed scans, for the networks alone.
+    """
 
     people: People
     log_volumes: Values
     persons: list[str]
+    copies: tuple[Cohort, ...] = ()
 
     def of(self, rows: NDArray[np.intp]) -> Cohort:
         """Some of them."""
         chosen = self.people.pick(torch.from_numpy(rows))
-        return Cohort(chosen, self.log_volumes[rows], [self.persons[n] for n in rows])
+        copies = tuple(each.of(rows) for each in self.copies)
+        return Cohort(chosen, self.log_volumes[rows], [self.persons[n] for n in rows], copies)
 
 
 def train_classifier(
@@ -79,8 +85,8 @@ def train_classifier(
     held = cross_validate(run, cohort, place / FOLDS, progress)
     models = risk_models(run, cohort)
     calibration, metrics = calibrate(run, cohort.people, cohort.persons, held, models)
-    people = with_offsets(cohort, models, run)
-    networks = [fit_classifier(people, run.network, run.schedule, seed) for seed in range(run.seeds)]
+    networks = [fit_network(run, cohort, models, seed) for seed in range(run.seeds)]
+    people = cohort.people
     ages = people.clinical[:, RECORD.index("age")]
     info = ClassifierInfo(
         kind=KIND,
@@ -111,22 +117,38 @@ def train_classifier(
 def gather(
     run: ClassifierRun, engine: Engine, template_mm: Values, cache: Path, progress: Progress | None = None
 ) -> Cohort:
-    """Measure everyone; brains that could not be placed are left out, and it is said how many."""
+    """Measure everyone; brains that could not be placed are left out, and it is said how many.
 
-    def advance(done: int, total: int) -> None:
-        if progress:
-            progress(done, total, {"measured": done})
+    Of a disturbed copy that could not be placed the scan itself takes the place.
+    """
 
-    measured: Measured = measure_people([run.patients, run.others], engine, template_mm, cache, advance)
+    def measure(copy: int) -> Measured:
+        def advance(done: int, total: int) -> None:
+            if progress:
+                progress(copy * total + done, (run.copies + 1) * total, {})
+
+        return measure_people([run.patients, run.others], engine, template_mm, cache, advance, copy)
+
+    measured = measure(0)
     rows = np.flatnonzero(measured.residual_mm.numpy() <= run.residual_mm)
     if len(rows) < len(measured.persons):
         logger.warning("%d brains could not be placed and are left out", len(measured.persons) - len(rows))
     names = [label.name for label in engine.bundle.info.labels]
-    try:
-        volumes = both_sides_log(measured.people.volumes, names, run.structures)
-    except ValueError as error:
-        raise ConfigError(f"structures: {error}.") from error
-    return Cohort(measured.people, volumes, measured.persons).of(rows)
+
+    def cohort(people: People, copies: tuple[Cohort, ...] = ()) -> Cohort:
+        try:
+            volumes = both_sides_log(people.volumes, names, run.structures)
+        except ValueError as error:
+            raise ConfigError(f"structures: {error}.") from error
+        return Cohort(people, volumes, measured.persons, copies)
+
+    copies = []
+    for number in range(1, run.copies + 1):
+        again = measure(number)
+        rows_again = torch.where(again.residual_mm <= run.residual_mm, 1, 0) * len(measured.persons)
+        both = People(*(torch.cat(pair) for pair in zip(measured.people, again.people, strict=True)))
+        copies.append(cohort(both.pick(rows_again + torch.arange(len(rows_again)))))
+    return cohort(measured.people, tuple(copies)).of(rows)
 
 
 def risk_models(run: ClassifierRun, cohort: Cohort) -> tuple[RiskModel, ...]:
@@ -140,6 +162,14 @@ def with_offsets(cohort: Cohort, models: Sequence[RiskModel], run: ClassifierRun
     table = cohort.people.clinical.double().numpy()
     found = logits(models, cohort.log_volumes, run.structures, table)
     return cohort.people._replace(offsets=torch.from_numpy(found).float())
+
+
+def fit_network(
+    run: ClassifierRun, cohort: Cohort, models: Sequence[RiskModel], seed: int
+) -> BrainClassifier:
+    """A network that learnt from these people, in their scans and in the disturbed copies of them."""
+    copies = [with_offsets(each, models, run) for each in cohort.copies]
+    return fit_classifier(with_offsets(cohort, models, run), run.network, run.schedule, seed, copies)
 
 
 def folds_of(cohort: Cohort, folds: int, seed: int) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
@@ -186,7 +216,7 @@ def _one_fold(
     """Answers about the rows `test`, without the axis of seeds."""
     learners, unseen = cohort.of(train), cohort.of(test)
     models = risk_models(run, learners)
-    network = fit_classifier(with_offsets(learners, models, run), run.network, run.schedule, seed)
+    network = fit_network(run, learners, models, seed)
     people = with_offsets(unseen, models, run)
     record = people.clinical.clone()
     evidence = []

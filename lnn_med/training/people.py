@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ from lnn_med.inference.risk_model import RECORD
 from lnn_med.inference.runtime import Engine
 from lnn_med.io import read
 from lnn_med.training.classify import People
+from lnn_med.transforms.disturb import another_scan
 from lnn_med.volume import Volume
 
 logger = logging.getLogger(__name__)
@@ -70,6 +72,7 @@ def measure_people(
     template_mm: NDArray[np.float64],
     cache: Path,
     progress: Progress | None = None,
+    copy: int = 0,
 ) -> Measured:
     """Features and records of everyone, risk unknown; what is in `cache` is not measured again.
 
@@ -78,6 +81,8 @@ def measure_people(
         engine: the segmentation network, at the depth whose probabilities count.
         template_mm: where its structures lie in the template, RAS mm, (classes - 1, 3).
         cache: folder for one file a scan, named after the network and the scan.
+        copy: 0 for the scans as they are; else a number of their own for disturbed copies, of which one
+            that cannot be placed has an infinite residual.
 
     Raises:
         ConfigError: a table without a named column, or with a value that cannot be.
@@ -89,7 +94,7 @@ def measure_people(
     cache.mkdir(parents=True, exist_ok=True)
     for number, (source, row) in enumerate(rows, start=1):
         scan = Path(source.root).expanduser() / str(row[source.image])
-        found.append(_measured(scan, engine, template_mm, cache))
+        found.append(_measured(scan, engine, template_mm, cache, copy))
         records.append([_value(row, name) for name in (*source.clinical, source.dementia)])
         persons.append(str(row[source.person]))
         if progress:
@@ -120,18 +125,27 @@ def see(volume: Volume, engine: Engine, template_mm: NDArray[np.float64]) -> Bra
 
 
 def _measured(
-    scan: Path, engine: Engine, template_mm: NDArray[np.float64], cache: Path
+    scan: Path, engine: Engine, template_mm: NDArray[np.float64], cache: Path, copy: int
 ) -> tuple[Tensor, Tensor, Tensor, float]:
     name = scan.name.removesuffix(".gz").removesuffix(".nii")
-    file = cache / f"{engine.bundle.answers_sha256[:8]}-{name}.safetensors"
+    stem = f"{engine.bundle.answers_sha256[:8]}-{name}"
+    file = cache / f"{stem}.{copy}.safetensors" if copy else cache / f"{stem}.safetensors"
     if not file.is_file():
-        made = see(read(scan), engine, template_mm)
-        content = {
-            "places": made.places.half().contiguous(),
-            "inside": made.inside.contiguous(),
-            "volumes": made.volumes.float().contiguous(),
-            "residual_mm": torch.tensor(made.space.residual_mm),
-        }
+        volume = read(scan)
+        try:
+            seen = another_scan(volume, zlib.crc32(f"{name}.{copy}".encode())) if copy else volume
+            made = see(seen, engine, template_mm)
+        except ValueError:
+            if not copy:
+                raise
+            content = load_file(cache / f"{stem}.safetensors") | {"residual_mm": torch.tensor(math.inf)}
+        else:
+            content = {
+                "places": made.places.half().contiguous(),
+                "inside": made.inside.contiguous(),
+                "volumes": made.volumes.float().contiguous(),
+                "residual_mm": torch.tensor(made.space.residual_mm),
+            }
         temporary = file.with_suffix(f".{os.getpid()}")
         save_file(content, temporary)
         os.replace(temporary, file)

@@ -30,6 +30,7 @@ Array = NDArray[np.float32]  # (I, J, K)
 FWHM = 2.3548  # of a Gaussian, in standard deviations
 FIELD_DEGREE = 3  # of the polynomials of a bias field
 POSITIONS = 4  # of the head during a scan with motion, besides the one at rest
+AGAIN = {"degrees": 8.0, "shift_mm": 4.0, "fwhm_mm": 2.5, "field": 0.3, "noise": 0.04}  # most, another scan
 AT_REST = 0.2  # share of the lines, those of low frequency, that are read before the head moves
 
 
@@ -83,6 +84,17 @@ def rotation(scan: Volume, labels: Volume, seed: int, degrees: float) -> tuple[V
     matrix = _rigid(scan, degrees * axis / np.linalg.norm(axis), np.zeros(3))
     turned = scan.with_data(_carried(_values(scan), matrix))
     return turned, labels.with_data(_labels_carried(labels.data, matrix))
+
+
+def another_scan(scan: Volume, seed: int) -> Volume:
+    """The head as a further scan might show it: turned, blurred, shaded and noisy, each within `AGAIN`."""
+    rng = np.random.default_rng(seed)
+    turn = rng.uniform(-1, 1, 3) * AGAIN["degrees"]
+    shift = rng.uniform(-1, 1, 3) * AGAIN["shift_mm"]
+    seen = scan.with_data(_carried(_values(scan), _rigid(scan, turn, shift)))
+    seen, _ = blur(seen, seen, seed, rng.uniform(0.1, 1) * AGAIN["fwhm_mm"])
+    seen, _ = bias_field(seen, seen, seed, 1 + rng.uniform(0.01, 1) * AGAIN["field"])
+    return noise(seen, seen, seed, rng.uniform(0.01, 1) * AGAIN["noise"])[0]
 
 
 def slices(scan: Volume, labels: Volume, seed: int, factor: float) -> tuple[Volume, Volume]:

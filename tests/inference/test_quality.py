@@ -11,6 +11,7 @@ from lnn_med.inference.quality import (
     UNSURE,
     UNUSUAL,
     contrast_reasons,
+    cut_cm2,
     doubt,
     is_crop,
     judge_crop,
@@ -79,9 +80,14 @@ def test_coarse_voxels_are_reported(largest_mm: float, words: tuple[str, ...]) -
         assert ("unreliable" in finding.message) == (largest_mm > 3)
 
 
+def noisy(shape: tuple[int, int, int], spacing_mm: tuple[float, float, float]) -> Volume:
+    """A scan that shows something everywhere."""
+    return empty(shape, spacing_mm).with_data(np.random.default_rng(0).uniform(1, 2, shape))
+
+
 def labels_with_brain(on_border: bool) -> np.ndarray:
-    labels = np.zeros((20, 20, 20), dtype=np.uint8)
-    labels[5:15, 5:15, slice(0, 12) if on_border else slice(5, 15)] = 1
+    labels = np.zeros((36, 36, 36), dtype=np.uint8)
+    labels[5:31, 5:31, slice(0, 12) if on_border else slice(5, 31)] = 1
     return labels
 
 
@@ -103,11 +109,28 @@ def test_a_head_is_judged_by_size_slices_and_border(
     changes: dict[str, float], slice_mm: float, on_border: bool, status: str, word: str
 ) -> None:
     found = judge_head(
-        empty((20, 20, 20), (1.0, 1.0, slice_mm)), labels_with_brain(on_border), PLAUSIBLE | changes
+        noisy((36, 36, 36), (3.0, 3.0, slice_mm)), labels_with_brain(on_border), PLAUSIBLE | changes
     )
     assert found.status == status
     assert len(found.reasons) == (status != "pass")
     assert all(word in reason for reason in found.reasons)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("far", [False, True])
+def test_brain_is_cut_where_the_image_ends_or_goes_black(axis: int, far: bool) -> None:
+    spacing = (4.0, 4.5, 5.0)
+    scan = noisy((24, 24, 24), spacing)
+    labels = np.zeros(scan.shape, dtype=np.uint8)
+    labels[4:20, 4:20, 4:20] = 1
+    black = tuple((slice(16, None) if far else slice(8)) if n == axis else slice(None) for n in range(3))
+    shown = tuple((slice(16) if far else slice(8, None)) if n == axis else slice(None) for n in range(3))
+    scan.data[black], labels[black] = -5.0, 0
+    area = 16 * 16 * np.prod(np.delete(spacing, axis)) / 100
+    assert cut_cm2(scan, labels) == pytest.approx(area)
+    assert cut_cm2(Volume(scan.data[shown], scan.affine), labels[shown]) == pytest.approx(area)
+    assert any("may be cut off" in one for one in judge_head(scan, labels, PLAUSIBLE).reasons)
+    assert cut_cm2(scan, np.roll(labels, -3 if far else 3, axis)) == 0  # the brain ends before it
 
 
 @pytest.mark.parametrize(

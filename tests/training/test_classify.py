@@ -77,6 +77,15 @@ def test_the_same_seed_gives_the_same_network_and_another_another() -> None:
     assert not all(torch.equal(value, other[name]) for name, value in first.items())
 
 
+def test_disturbed_copies_are_learnt_from() -> None:
+    """What only shows in the copies is learnt, for the same people."""
+    plain = crowd(160, 0, "place")
+    blank = plain._replace(image=torch.randn(plain.image.shape, generator=torch.Generator().manual_seed(5)))
+    unseen, longer = crowd(200, 1, "place"), replace(QUICK, epochs=30)
+    assert abs(auc(fit_classifier(blank, CONFIG, longer, 0), unseen) - 0.5) < 0.12
+    assert auc(fit_classifier(blank, CONFIG, longer, 0, [plain, plain]), unseen) > 0.8
+
+
 def test_usual_people_are_at_zero_and_a_constant_place_is_not_blown_up() -> None:
     people = crowd(100, 0, "nothing")
     people.image[:, 0, 0, 0, 0] = 7.0

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,9 +20,9 @@ from lnn_med.training import dementia, held_back
 from lnn_med.training.classifier_calibrate import calibrate, subgroups, sure_logit
 from lnn_med.training.classifier_config import ClassifierRun, is_classifier_run, read_classifier_run
 from lnn_med.training.classify import ClassifierSchedule, People
-from lnn_med.training.dementia import Cohort, cross_validate, folds_of, risk_models
+from lnn_med.training.dementia import Cohort, cross_validate, fit_network, folds_of, gather, risk_models
 from lnn_med.training.held_back import coverage, fit_sum, mean_logit, reliability
-from lnn_med.training.people import PeopleSource
+from lnn_med.training.people import Measured, PeopleSource
 from lnn_med.training.risk_fit import SETS, code_of
 from lnn_med.training.run_config import shipped_config
 
@@ -102,6 +104,36 @@ def test_answers_about_the_held_back_come_from_models_of_the_others(held: Any) -
         assert held.risk[1, row, code_of(RECORD)] == pytest.approx(models[RECORD].logit(terms), abs=1e-4)
     assert np.isfinite(held.evidence[:, :PATIENTS]).all()
     assert np.isnan(held.evidence[:, PATIENTS:]).all()
+
+
+def test_copies_go_along_and_one_that_was_not_placed_is_replaced_by_the_scan(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    made = cohort()
+    residual = torch.zeros(len(made.persons))
+    residual[3] = math.inf
+
+    def measure(*arguments: Any) -> Measured:
+        copy = arguments[-1]
+        people = made.people._replace(volumes=made.people.volumes + copy, image=made.people.image + copy)
+        return Measured(people, made.persons, residual if copy == 2 else torch.zeros(len(made.persons)))
+
+    monkeypatch.setattr(dementia, "measure_people", measure)
+    labels = [SimpleNamespace(name=name) for name in ("Hippocampus_L", "Hippocampus_R", "Rest_L", "Rest_R")]
+    engine: Any = SimpleNamespace(bundle=SimpleNamespace(info=SimpleNamespace(labels=labels)))
+    found = gather(replace(RUN, copies=2), engine, np.zeros((4, 3)), tmp_path)
+    some = found.of(np.array([3, 5]))
+    away = [(each.people.image - some.people.image).mean(dim=(1, 2, 3, 4)).tolist() for each in some.copies]
+    assert np.allclose(away, [[1, 1], [0, 2]], atol=1e-5)
+    volumes = [each.log_volumes[:, 0] - some.log_volumes[:, 0] for each in some.copies]
+    assert np.allclose(volumes, [[1, 1], [0, 2]], atol=1e-5)
+
+    seen: list[Any] = []
+    monkeypatch.setattr(dementia, "fit_classifier", lambda *arguments: seen.extend(arguments))
+    models = risk_models(RUN, found)
+    fit_network(RUN, found, models, 0)
+    assert len(seen[-1]) == 2
+    assert not torch.allclose(seen[-1][0].offsets[:PATIENTS], seen[0].offsets[:PATIENTS])
 
 
 def test_what_was_trained_is_not_trained_again(

@@ -84,6 +84,31 @@ def test_a_scan_is_measured_once_for_the_same_weights(
     assert looks == [1, 2, 3] * 2
 
 
+def test_copies_are_disturbed_and_kept_apart(
+    source: PeopleSource, looks: list[float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = measure_people([source], ENGINE, TEMPLATE, tmp_path / "cache")
+    copy, other = (
+        measure_people([source], ENGINE, TEMPLATE, tmp_path / "cache", copy=number) for number in (1, 2)
+    )
+    again = measure_people([source], ENGINE, TEMPLATE, tmp_path / "cache", copy=1)
+    assert len(looks) == 9
+    assert torch.equal(copy.people.volumes, again.people.volumes)
+    assert torch.equal(copy.people.clinical.nan_to_num(), first.people.clinical.nan_to_num())
+    for one, two in ((first, copy), (first, other), (copy, other)):
+        assert not torch.isclose(one.people.volumes, two.people.volumes).any()
+
+    def fail(*arguments: Any) -> BrainFeatures:
+        raise ValueError("too few structures")
+
+    monkeypatch.setattr(people, "see", fail)
+    lost = measure_people([source], ENGINE, TEMPLATE, tmp_path / "cache", copy=3)
+    assert lost.residual_mm.tolist() == [float("inf")] * 3
+    assert torch.equal(lost.people.volumes, first.people.volumes)
+    with pytest.raises(ValueError, match="too few"):
+        measure_people([source], ENGINE, TEMPLATE, tmp_path / "elsewhere")
+
+
 @pytest.mark.parametrize(
     ("before", "after", "message"),
     [

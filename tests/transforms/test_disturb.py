@@ -49,6 +49,15 @@ def test_strengths_grow(kind: str) -> None:
     assert len(set(away)) == 3
 
 
+def test_another_scan_differs_from_seed_to_seed_and_the_head_stays_in_view() -> None:
+    scans = [disturb.another_scan(SCAN, seed).data for seed in (1, 1, 2)]
+    np.testing.assert_array_equal(scans[0], scans[1])
+    assert np.abs(scans[0] - scans[2]).mean() > 1
+    for scan in scans:
+        assert np.isfinite(scan).all()
+        assert 0.5 < np.corrcoef(scan.ravel(), SCAN.data.ravel())[0, 1] < 0.999
+
+
 def test_noise_has_the_stated_standard_deviation_in_bright_tissue() -> None:
     scan, _ = disturb.noise(SCAN, LABELS, 0, 0.05)
     tissue = SCAN.data > BRAIN - 100
