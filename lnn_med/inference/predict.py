@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import platform
 import re
@@ -20,10 +19,11 @@ from lnn_med.inference.bundle import Bundle, load_bundle
 from lnn_med.inference.bundle_files import list_bundles
 from lnn_med.inference.classifier_bundle import ClassifierBundle, is_classifier, load_classifier
 from lnn_med.inference.dementia import DementiaReader
-from lnn_med.inference.head import Segmented, segment_head
+from lnn_med.inference.head import segment_head
 from lnn_med.inference.hippocampus import segment_crop, segment_in_head
 from lnn_med.inference.judgement import head_quality, seen_quality, unusual_findings
-from lnn_med.inference.percentiles import Person, both_sides
+from lnn_med.inference.peers import in_template_space, percentiles_of, person_of, reference_of
+from lnn_med.inference.percentiles import both_sides
 from lnn_med.inference.quality import FINE_LABELS_MM, is_crop, judge_crop, resolution_findings
 from lnn_med.inference.runtime import Engine, Run, RuntimeConfig
 from lnn_med.io import read
@@ -36,19 +36,15 @@ from lnn_med.prediction import (
     Compute,
     ModelUsed,
     Prediction,
-    Reference,
     Structure,
 )
 from lnn_med.transforms.label_sums import label_counts, label_sums
-from lnn_med.transforms.standard_space import centroids_mm, to_standard_space
 from lnn_med.volume import ImageArray, Source, Volume
 
 HEAD, CROP = "brain-t1", "hippocampus-t1"
 SIDED_PART = re.compile(
     "(?<=^Hippocampus)_[LR]_"
 )  # Hippocampus_L_Anterior is the bundle's Hippocampus_Anterior
-SUMMED = ("Hippocampus", "LateralVentricle")  # both sides together, among reference people
-DRAWN = (5, 25, 50, 75, 95)  # percentile lines
 PARTS = ("Anterior", "Posterior")  # of the hippocampus, in the order of the bundle's labels
 
 
@@ -164,9 +160,9 @@ class Predictor:
         label_names: dict[str, Mapping[int, str]] = {SEGMENTATION: names}
         icv_mm3 = sum(sizes.values())
         both = {**sizes, **both_sides(sizes)}
-        normalised = _in_template_space(brain, volume, engine)
-        person = None if normalised else _person(clinical, icv_mm3, engine)
-        percentiles = _percentiles(both, person, engine)
+        normalised = in_template_space(brain, volume, engine)
+        person = None if normalised else person_of(clinical, icv_mm3, engine)
+        percentiles = percentiles_of(both, person, engine)
         structures = tuple(
             replace(entry, percentile=percentiles.get(entry.name))
             for entry in _structures(brain.labels, names, brain.spread_mm3, engine, volume, depth)
@@ -199,7 +195,7 @@ class Predictor:
             compute=replace(compute, seconds=compute.seconds + sum(each.seconds for each in judged)),
             software=software(),
             classification=tuple(entry for each in judged for entry in each.entries),
-            reference=_reference(both, person, engine),
+            reference=reference_of(both, person, engine),
             findings=(
                 *volume.findings,
                 *resolution_findings(volume),
@@ -263,68 +259,6 @@ def job_of(labels: Sequence[Any]) -> str:
 
 def _index(names: Mapping[int, str], wanted: str) -> int:
     return next(index for index, name in names.items() if name == wanted)
-
-
-def _person(clinical: Mapping[str, float | str], icv_mm3: float, engine: Engine) -> Person | None:
-    """Whom the bundle's reference people can be compared with; None where age or sex is unknown.
-
-    They were measured at depth auto without a budget, so nothing else is compared with them.
-    """
-    age, sex = clinical.get("age"), clinical.get("sex")
-    if not engine.bundle.percentiles.curves or not isinstance(age, (int, float)) or not isinstance(sex, str):
-        return None
-    if math.isnan(age):  # not known, as in a table
-        return None
-    if engine.config.depth != "auto" or engine.config.budget is not None:
-        return None
-    return Person(float(age), sex, icv_mm3)
-
-
-def _in_template_space(brain: Segmented, volume: Volume, engine: Engine) -> tuple[Finding, ...]:
-    """A warning if the brain was brought into the size of the MNI template before it came here."""
-    places = engine.bundle.percentiles.template_mm
-    if not places:
-        return ()
-    found_mm = centroids_mm(brain.labels, volume.affine, 1 + max(engine.bundle.label_names))
-    names = [engine.bundle.label_names.get(1 + n, "") for n in range(len(found_mm))]
-    unknown = (math.nan,) * 3
-    template_mm = np.array([places.get(name, unknown) for name in names])
-    try:
-        normalised = to_standard_space(found_mm, template_mm).is_identity
-    except ValueError:  # too few structures; quality control says so
-        normalised = False
-    if not normalised:
-        return ()
-    text = (
-        "The brain lies in the MNI template and is as large: the image seems to be normalised. Volumes in "
-        "mm³ are then not those of the person, and no percentiles are given."
-    )
-    return (Finding(WarningCode.TEMPLATE, text),)
-
-
-def _percentiles(sizes: Mapping[str, float], person: Person | None, engine: Engine) -> dict[str, float]:
-    """Percentile of each structure that has one."""
-    if person is None:
-        return {}
-    known = engine.bundle.percentiles
-    found = {name: known.percentile(name, size, person) for name, size in sizes.items()}
-    return {name: value for name, value in found.items() if value is not None}
-
-
-def _reference(sizes: Mapping[str, float], person: Person | None, engine: Engine) -> Reference | None:
-    """What the percentile plot shows."""
-    if person is None:
-        return None
-    known = engine.bundle.percentiles
-    curves = [known.reference(name, sizes[name], person, DRAWN) for name in SUMMED if name in sizes]
-    return Reference(
-        known.reference_people,
-        known.people,
-        known.ages,
-        person.age,
-        person.sex,
-        tuple(curve for curve in curves if curve is not None),
-    )
 
 
 def _counts(labels: NDArray[np.uint8], names: Mapping[int, str]) -> dict[str, int]:
