@@ -19,225 +19,49 @@ from __future__ import annotations
 import argparse
 import warnings
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
+from dementia_rivals import (
+    CHOSEN,
+    MMSE,
+    PENALTIES,
+    Study,
+    Values,
+    chosen_volumes,
+    coarse_images,
+    fused,
+    held_back,
+    image_only,
+    logistic,
+    resnet,
+    ridge,
+    ridge_on,
+)
 from scipy.special import expit
-from sklearn.linear_model import LogisticRegression, RidgeCV
-from sklearn.model_selection import StratifiedKFold, cross_val_score
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
-from torch.nn import functional as F
 
 from lnn_med.allocator import keep_memory
 from lnn_med.evaluation.classification import auc, compare_auc
 from lnn_med.inference.bundle import load_bundle
 from lnn_med.inference.risk_model import AGE_CENTRE, AGE_SCALE, RECORD, RiskModel
 from lnn_med.inference.runtime import Engine, RuntimeConfig
-from lnn_med.io import read
 from lnn_med.training.classifier_config import ClassifierRun, read_classifier_run
-from lnn_med.training.classify import answers, fit_classifier
 from lnn_med.training.dementia import (
     FOLDS,
     Cohort,
     cross_validate,
-    fit_network,
     folds_of,
     gather,
     risk_models,
     with_offsets,
 )
 from lnn_med.training.held_back import OLD_YEARS, mean_logit, reliability
-from lnn_med.training.people import people_table
 from lnn_med.training.risk_fit import both_sides_log, code_of
 from lnn_med.training.run_config import shipped_config
 from lnn_med.training.template import template_centroids
 
-Rows = NDArray[np.intp]
-Values = NDArray[np.float64]
-Method = Callable[[Rows, Rows, int], Values]  # rows to learn from, rows held back, seed -> probabilities
-AGE, EDUCATION, MMSE = (RECORD.index(name) for name in ("age", "education", "mmse"))
+AGE, EDUCATION = RECORD.index("age"), RECORD.index("education")
 VOXEL_MM, RESNET_MM = 6.0, 4.0  # of the images that the ridge and the ResNet see
-PENALTIES = np.array(
-    [0.01, 0.03, 0.1, 0.3, 1.0]
-)  # of the ridge, times the number of voxels; the last for risk
-BRAIN = 0.05  # mean brightness, as a share of white matter's, from which on a voxel is one of the brain
-CHOSEN = 2  # volumes, as many as the risk model has
-BATCH = 8
-
-
-class Study(NamedTuple):
-    """Everyone with an outcome: rows of the cohort, truth and clinical values (N, 4), all in that order."""
-
-    run: ClassifierRun
-    cohort: Cohort
-    known: Rows
-    truth: Values
-    clinical: Values
-
-
-def held_back(study: Study, method: Method, seeds: int | None = None) -> Values:
-    """Probabilities (seeds, N) of people held back; as many seeds as the run has when None."""
-    found = np.full((seeds or study.run.seeds, len(study.cohort.persons)), np.nan)
-    for seed in range(len(found)):
-        for train, test in folds_of(study.cohort, study.run.folds, seed):
-            found[seed, test] = method(train, test, seed)
-    return found[:, study.known]
-
-
-def logistic(table: Values, study: Study, penalty: float = 1.0) -> Method:
-    """Logistic regression on standardised columns of a table (cohort rows, columns)."""
-    dementia = study.cohort.people.dementia.numpy()
-
-    def method(train: Rows, test: Rows, seed: int) -> Values:
-        rows = train[np.isfinite(dementia[train])]
-        model = make_pipeline(StandardScaler(), LogisticRegression(C=1 / penalty, max_iter=2000))
-        return model.fit(table[rows], dementia[rows]).predict_proba(table[test])[:, 1]  # type: ignore[no-any-return]
-
-    return method
-
-
-def chosen_volumes(volumes: Values, record: Values, study: Study) -> Method:
-    """Logistic regression on the record and on the CHOSEN volumes that help most within the training fold.
-
-    Volumes are added one by one, each the one with the largest AUC in an inner cross-validation.
-    """
-    dementia = study.cohort.people.dementia.numpy()
-
-    def method(train: Rows, test: Rows, seed: int) -> Values:
-        rows = train[np.isfinite(dementia[train])]
-        model = make_pipeline(StandardScaler(), LogisticRegression(C=10.0, max_iter=2000))
-        inner = StratifiedKFold(5, shuffle=True, random_state=seed)
-
-        def worth(columns: list[int]) -> float:
-            table = np.column_stack([record, volumes[:, columns]])[rows]
-            return float(cross_val_score(model, table, dementia[rows], scoring="roc_auc", cv=inner).mean())
-
-        best: list[int] = []
-        for _ in range(CHOSEN):
-            others = [column for column in range(volumes.shape[1]) if column not in best]
-            best.append(max(others, key=lambda column: worth([*best, column])))
-        table = np.column_stack([record, volumes[:, best]])
-        return model.fit(table[rows], dementia[rows]).predict_proba(table[test])[:, 1]  # type: ignore[no-any-return]
-
-    return method
-
-
-def ridge_on(x: Values, truth: Values, penalties: Values) -> Callable[[Values], Values]:
-    """Linear ridge regression on standardised voxels of the brain, (N, voxels).
-
-    Of the penalties, times the number of voxels, the one counts that is best for people left out.
-    """
-    brain = x.mean(axis=0) > BRAIN
-    usual, spread = x[:, brain].mean(axis=0), x[:, brain].std(axis=0).clip(min=1e-3)
-    model = RidgeCV(alphas=brain.sum() * penalties).fit((x[:, brain] - usual) / spread, truth)
-    return lambda other: model.predict((other[:, brain] - usual) / spread)  # type: ignore[no-any-return]
-
-
-def ridge(images: Values, study: Study) -> Method:
-    """Linear ridge regression of the outcome on voxels, cut to 0..1."""
-    dementia = study.cohort.people.dementia.numpy()
-    x = images.reshape(len(images), -1)
-
-    def method(train: Rows, test: Rows, seed: int) -> Values:
-        rows = train[np.isfinite(dementia[train])]
-        return np.clip(ridge_on(x[rows], dementia[rows], PENALTIES[-1:])(x[test]), 0, 1)
-
-    return method
-
-
-def fused(study: Study, fusion: str) -> Method:
-    """The network of the run with another way in for the record; MMSE is hidden."""
-
-    def method(train: Rows, test: Rows, seed: int) -> Values:
-        learners, unseen = (study.cohort.of(rows) for rows in (train, test))
-        models = risk_models(study.run, learners)
-        run = replace(study.run, network=replace(study.run.network, fusion=fusion))
-        network = fit_network(run, learners, models, seed)
-        people = with_offsets(unseen, models, study.run)
-        record = people.clinical.clone()
-        record[:, MMSE] = torch.nan
-        with torch.inference_mode():
-            told = answers(network, people, record)[-1]
-        return expit(told.logits[:, 0].double().numpy())  # type: ignore[no-any-return]
-
-    return method
-
-
-def image_only(study: Study) -> Method:
-    """The shipped network without record and without risk model."""
-
-    def method(train: Rows, test: Rows, seed: int) -> Values:
-        learners = study.cohort.of(train)
-        blind = [each.people for each in (learners, *learners.copies)]  # offsets are 0 without risk models
-        network = fit_classifier(blind[0], study.run.network, study.run.schedule, seed, blind[1:])
-        people = study.cohort.of(test).people
-        with torch.inference_mode():
-            told = answers(network, people, torch.full_like(people.clinical, torch.nan))[-1]
-        return expit(told.logits[:, 0].double().numpy())  # type: ignore[no-any-return]
-
-    return method
-
-
-def resnet(images: Values, study: Study, epochs: int) -> Method:
-    """MONAI's 3D ResNet-18 on the same images, mirrored at random; AdamW, one cycle.
-
-    Its first convolution has a stride of 2 along all axes, as that of He 2016 (MONAI's default is 1).
-    """
-    from monai.networks.nets import resnet18
-
-    options = {"spatial_dims": 3, "n_input_channels": 1, "num_classes": 1, "conv1_t_stride": 2}
-
-    dementia = torch.from_numpy(study.cohort.people.dementia.numpy())
-    x = torch.from_numpy(images).float()[:, None]
-
-    def method(train: Rows, test: Rows, seed: int) -> Values:
-        rows = torch.from_numpy(train[np.isfinite(dementia.numpy()[train])])
-        torch.manual_seed(seed)
-        network = resnet18(**options).train()
-        optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=0.05)
-        steps = epochs * -(-len(rows) // BATCH)
-        cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-3, total_steps=steps)
-        centre, spread = x[rows].mean(), x[rows].std()
-        for _ in range(epochs):
-            for chosen in rows[torch.randperm(len(rows))].split(BATCH):
-                seen = (x[chosen] - centre) / spread
-                seen = seen.flip(2) if torch.rand(()) < 0.5 else seen
-                loss = F.binary_cross_entropy_with_logits(network(seen)[:, 0], dementia[chosen].float())
-                optimizer.zero_grad(set_to_none=True)
-                loss.backward()
-                optimizer.step()
-                cycle.step()
-        with torch.inference_mode():
-            logits = network.eval()((x[torch.from_numpy(test)] - centre) / spread)[:, 0]
-        return expit(logits.double().numpy())  # type: ignore[no-any-return]
-
-    return method
-
-
-def coarse_images(run: ClassifierRun, cohort: Cohort, voxel_mm: float) -> Values:
-    """Brains of the patients' table at a coarser grid, in the order of the cohort; zeros for the others.
-
-    A coarse voxel is the mean of its fine ones: picking one of them costs the ridge 0.02 of its AUC.
-    """
-    table = people_table(run.patients)
-    files = dict(zip(table[run.patients.person].astype(str), table[run.patients.image], strict=True))
-    found: list[NDArray[np.float32] | None] = []
-    for person in cohort.persons:
-        if person not in files:
-            found.append(None)
-            continue
-        scan = read(Path(run.patients.root).expanduser() / files[person])
-        data = scan.data.astype(np.float32)
-        x, y, z = (round(n * mm / voxel_mm) for n, mm in zip(scan.shape, scan.spacing_mm, strict=True))
-        means = F.adaptive_avg_pool3d(torch.from_numpy(data)[None], (x, y, z))[0].numpy()
-        found.append((means / max(1.0, float(np.percentile(data, 99)))).astype(np.float32))
-    shape = next(each.shape for each in found if each is not None)
-    return np.stack([np.zeros(shape, np.float32) if each is None else each for each in found])
 
 
 def main() -> None:
