@@ -2,8 +2,9 @@
 
     gates.py brain-t1 DATA
 
-Every gate ranks the blocks of a validation case; the least wanted lose depth until the budget is met (as with
-`--budget`). A block's answer does not depend on the others, so label maps are put together from the dense
+Every gate ranks blocks and stages of a validation case; what is worth least is left out until the budget is
+met, as with `--budget`. Entropy and chance, which say nothing of stages, count half for the last one. A block's
+answer does not depend on the others, so label maps are put together from the dense
 answer of each exit. Dice over structures of at least 100 voxels; work in FLOPs as the network counts it.
 Beside the gates: an exit everywhere, and in the smallest box of blocks around what the trunk labelled, as a
 static network on a foreground crop would have it. Last, the time of the network as `predict` runs it, all
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import zlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +25,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lnn_med.allocator import keep_memory
+from lnn_med.evaluation.statistics import paired_difference
 from lnn_med.inference.bundle import Bundle, load_bundle
 from lnn_med.inference.runtime import Engine, RuntimeConfig, has_bf16
 from lnn_med.models.adaptive_depth import block_entropy
@@ -34,7 +37,7 @@ from lnn_med.training.loop import find_config
 from lnn_med.training.run_config import RunConfig, read_run_config
 from lnn_med.training.validate import LARGE
 
-BUDGETS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+BUDGETS = (0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6, 0.8)
 PASSES = 3
 GATES = ("learned", "uncertainty", "random", "oracle")
 CPU = torch.device("cpu")
@@ -68,12 +71,14 @@ def answers(network: LNN, case: Case) -> Answers:
         entropy = block_entropy(network(image, 1).logits)
         found = torch.stack([network(image, n).logits[0].argmax(0) for n in range(1, stages + 2)])
     right = F.avg_pool3d((found == truth).float()[:, None], size)[:, 0]  # (exits, I, J, K)
-    uncertain = F.avg_pool3d(entropy.float(), size).expand(1, stages, -1, -1, -1)
-    chance = torch.rand(uncertain.shape, generator=torch.Generator().manual_seed(len(case.name)))
+    uncertain = F.avg_pool3d(entropy.float(), size)
+    seed = zlib.crc32(case.name.encode())
+    chance = torch.rand(uncertain.shape, generator=torch.Generator().manual_seed(seed))
+    later = 0.5 ** torch.arange(stages)[None, :, None, None, None]
     scores = {
         "learned": seen.block_gate,
-        "uncertainty": uncertain,
-        "random": chance[:, :1].expand_as(chance),
+        "uncertainty": uncertain * later,
+        "random": chance * later,
         "oracle": (right[1:] - right[:-1]).flip(0).cumsum(0).flip(0)[None],  # what this and later stages gain
     }
     return Answers(found, truth, scores, network.costs(tuple(truth.shape)))
@@ -143,9 +148,12 @@ def print_dice(bundle: Bundle, config: RunConfig, cases: list[Case]) -> None:
     large = sizes >= LARGE if (sizes >= LARGE).any() else sizes >= 0
     seen = [answers(network, case) for case in cases]
 
-    def mean_dice(maps: list[Tensor]) -> float:
+    def by_case(maps: list[Tensor]) -> np.ndarray:
         values = [dice(m, c.truth, classes)[large] for m, c in zip(maps, seen, strict=True)]
-        return float(np.nanmean(values))
+        return np.nanmean(values, axis=1)
+
+    def mean_dice(maps: list[Tensor]) -> float:
+        return float(by_case(maps).mean())
 
     print(f"{bundle.info.name} {bundle.info.version}, {len(cases)} validation cases")
     print("| exit | work | Dice |\n|---|---|---|")
@@ -160,13 +168,19 @@ def print_dice(bundle: Bundle, config: RunConfig, cases: list[Case]) -> None:
         print(
             f"| {number + 1}, around the foreground | {work:.2f} | {mean_dice([m for m, _ in cropped]):.4f} |"
         )
-    print("\n| budget | " + " | ".join(GATES) + " |\n|---|" + "---|" * len(GATES))
+    full = by_case([case.labels[-1] for case in seen])
+    print("\n| budget | " + " | ".join(GATES) + " | learned against full depth |")
+    print("|---|" + "---|" * (len(GATES) + 1))
     for budget in BUDGETS:
-        cells = []
+        cells, told = [], ""
         for gate in GATES:
             made = [at_budget(case, gate, budget) for case in seen]
-            cells.append(f"{mean_dice([m for m, _ in made]):.4f} ({np.mean([w for _, w in made]):.2f})")
-        print(f"| {budget:.1f} | " + " | ".join(cells) + " |")
+            each = by_case([m for m, _ in made])
+            cells.append(f"{each.mean():.4f} ({np.mean([w for _, w in made]):.2f})")
+            if gate == "learned":
+                gap = paired_difference(each, full, list(range(len(each))))
+                told = f"{gap.estimate:+.4f} ({gap.low:+.4f} to {gap.high:+.4f})"
+        print(f"| {budget:g} | " + " | ".join(cells) + f" | {told} |")
 
 
 def main() -> None:

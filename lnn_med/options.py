@@ -17,7 +17,7 @@ Bundle = Annotated[
 ]
 Depth = Annotated[str, typer.Option(help="auto, full, or the number of stages 1..N.", metavar="auto|full|N")]
 Budget = Annotated[
-    float | None, typer.Option(help="Share of the full network's work that may be spent.", min=0, max=1)
+    float | None, typer.Option(help="Share of the full network's work to spend at most.", min=0, max=1)
 ]
 Device = Annotated[str, typer.Option(help="Where the networks run.", metavar="auto|cpu|cuda")]
 Runtime = Annotated[str, typer.Option(help="What runs them.", metavar="auto|torch|openvino")]

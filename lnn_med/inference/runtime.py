@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -18,6 +19,7 @@ from lnn_med.models.lnn import LNN, LNNOutput
 from lnn_med.prediction import Attention
 
 Depth = str | int
+TYPICAL_VOXELS = 96  # along each axis of a head at 2 mm
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class RuntimeConfig:
     """How networks run.
 
     `depth`: "auto" (gates decide), "full" (all stages everywhere), or 1, 2, ... (that exit everywhere).
-    `budget`: with "auto", largest share of the full network's FLOPs, 0 to 1.
+    `budget`: with "auto", share of the full network's FLOPs to spend at most, 0 to 1, where gates rank first.
     `runtime`: "openvino" runs a fixed exit as a static graph on the CPU; "auto" is torch.
     """
 
@@ -87,12 +89,17 @@ def choose_device(name: str) -> torch.device:
 def has_bf16(device: torch.device) -> bool:
     """Whether bf16 arithmetic is fast here: CUDA from Ampere on, CPUs with avx512_bf16 or AMX."""
     if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported())
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 class Engine:
-    """A loaded network, ready for one scan after the other."""
+    """A loaded network, ready for one scan after the other.
+
+    Raises:
+        ConfigError: a device or runtime that is not there, a depth that the network has not, or a budget
+            below what its trunk takes, which always runs.
+    """
 
     def __init__(self, bundle: Bundle, config: RuntimeConfig) -> None:
         self.bundle, self.config = bundle, config
@@ -101,12 +108,27 @@ class Engine:
         fast = has_bf16(self.device)
         self.dtype = torch.bfloat16 if fast and not static else torch.float32
         self.network: LNN = bundle.network().fold().to(self.device).cast(self.dtype)
+        self._refuse_impossible()
         self.graph = OpenVinoExit(self.network, self._exit(), "bf16" if fast else "f32") if static else None
 
     def _exit(self) -> int:
         """Number of the exit that a fixed depth means."""
-        depth, exits = self.config.network_depth, self.network.config.exits
-        return min(depth, exits) if isinstance(depth, int) else exits
+        depth = self.config.network_depth
+        return depth if isinstance(depth, int) else self.network.config.exits
+
+    def _refuse_impossible(self) -> None:
+        """Refuse a depth or a budget that this network cannot keep."""
+        name, depth, budget = self.bundle.info.name, self.config.network_depth, self.config.budget
+        exits, multiple = self.network.config.exits, self.network.multiple
+        if isinstance(depth, int) and depth > exits:
+            raise ConfigError(f"depth is {depth}; {name} has {exits} exits.")
+        costs = self.network.costs((multiple * max(1, round(TYPICAL_VOXELS / multiple)),) * 3)
+        share = costs.trunk / costs.full
+        if budget is not None and budget < share:
+            raise ConfigError(
+                f"budget is {budget:g}; the trunk of {name}, which always runs, takes {share:.2f} of its "
+                f"full work. Give at least {math.ceil(100 * share) / 100:.2f}, or --depth 1."
+            )
 
     @torch.inference_mode()
     def __call__(self, image: NDArray[np.float32], spacing_ratio: tuple[float, float, float]) -> Run:
@@ -146,9 +168,7 @@ class Engine:
     def _answer(self, image: Tensor, ratio: Tensor) -> LNNOutput:
         if self.graph:
             return self.graph(image)
-        depth = self.config.network_depth
-        if depth != "auto":
-            depth = self._exit()
+        depth = "auto" if self.config.depth == "auto" else self._exit()
         return self.network(image, depth, self.config.budget, ratio)  # type: ignore[no-any-return]
 
     def _depth_map(self, stages: NDArray[np.int64]) -> NDArray[np.uint8]:

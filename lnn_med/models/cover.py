@@ -55,7 +55,8 @@ def plan(wanted: NDArray[np.int64], cost: BoxCost) -> Plan:
 def plan_within(wanted: NDArray[np.int64], scores: NDArray[np.float64], cost: BoxCost, limit: float) -> Plan:
     """The plan that keeps most of what is wanted for a cost of at most `limit`.
 
-    Depth is taken away stage by stage, from the blocks with the lowest score for that stage first.
+    What is worth least goes first, whichever block and stage it is; a stage is worth no more than the stages
+    that it needs.
 
     Args:
         wanted: as in `plan`.
@@ -80,13 +81,11 @@ def plan_within(wanted: NDArray[np.int64], scores: NDArray[np.float64], cost: Bo
 
 
 def _taken_away(wanted: NDArray[np.int64], scores: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Flat indices of the blocks that lose one stage after the other."""
-    order = []
-    flat = wanted.ravel()
-    for stage in range(int(wanted.max()), 0, -1):
-        reached = np.flatnonzero(flat >= stage)
-        order.append(reached[scores[stage - 1].ravel()[reached].argsort(kind="stable")])
-    return np.concatenate(order)
+    """Flat indices of blocks, once for every stage that they lose, in that order."""
+    worth = np.minimum.accumulate(scores, axis=0).reshape(len(scores), -1)
+    stages, blocks = np.nonzero(np.arange(len(scores))[:, None] < wanted.ravel())
+    order = np.lexsort((-stages, worth[stages, blocks]))  # of equals the later stage first
+    return blocks[order]  # type: ignore[no-any-return]
 
 
 def _after(wanted: NDArray[np.int64], losers: NDArray[np.int64]) -> NDArray[np.int64]:

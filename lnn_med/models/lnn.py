@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -26,7 +27,7 @@ from torch.nn import functional as F
 from lnn_med.models.adaptive_depth import Corner, Gates, block_entropy, decide, gather, scatter
 from lnn_med.models.blocks import Branch, ChannelNorm, ChannelsLast, ResidualBlock, grow, shrink
 from lnn_med.models.costs import Costs, costs_of
-from lnn_med.models.cover import Grid, Plan, plan_within
+from lnn_med.models.cover import Grid, Plan, plan, plan_within
 from lnn_med.models.layer_attention import LayerAttentionStage
 from lnn_med.models.lnn_config import LNNConfig
 from lnn_med.models.reversible import ReversibleBlock, ReversibleStage
@@ -297,14 +298,14 @@ class LNN(nn.Module):
             image: normalised intensities, sizes multiples of `multiple`.
             depth: "auto": gates decide block by block; "full": the last exit everywhere; 1, 2, ...: that exit
                 everywhere.
-            budget: with "auto", largest share of the full network's FLOPs that a case may cost, 0 to 1; the
-                trunk always runs.
+            budget: with "auto", share of the full network's FLOPs that a case may cost, 0 to 1: spent where
+                the gates rank blocks first, whether they would switch them on or not; the trunk always runs.
             spacing_ratio: see `Gates`.
         """
         seen = self.see(image, spacing_ratio)
         costs = self.costs(tuple(image.shape[2:]))
         if depth == "auto":
-            plans = self._plans(seen, costs, math.inf if budget is None else budget * costs.full)
+            plans = self._plans(seen, costs, budget)
             stages = torch.stack([torch.from_numpy(plan.stages) for plan in plans]).to(image.device)
             if len(stages.unique()) > 1:
                 flops = [costs.trunk + plan.cost for plan in plans]
@@ -321,12 +322,19 @@ class LNN(nn.Module):
         flops = [costs.dense[exit_number - 1]] * len(logits)
         return LNNOutput(logits, stages, seen.summary, flops, seen.features)
 
-    def _plans(self, seen: TrunkOutput, costs: Costs, limit: float) -> list[Plan]:
-        """Which boxes of blocks are computed deeper, case by case, for at most `limit` FLOPs each."""
-        decided = decide(seen.case_gate, seen.block_gate).cpu().numpy()
+    def _plans(self, seen: TrunkOutput, costs: Costs, budget: float | None) -> list[Plan]:
+        """Which boxes of blocks are computed deeper, case by case.
+
+        Without a budget those that the gates switch on; with one as many as it pays for, in the order of the
+        gates' logits.
+        """
+        if budget is None:
+            decided = decide(seen.case_gate, seen.block_gate).cpu().numpy()
+            return [plan(case, costs.box) for case in decided]
         scores = seen.block_gate.detach().double().cpu().numpy()
-        room = max(0.0, limit - costs.trunk)
-        return [plan_within(*case, costs.box, room) for case in zip(decided, scores, strict=True)]
+        everything = np.full(scores.shape[2:], self.config.exits - 1)
+        room = max(0.0, budget * costs.full - costs.trunk)
+        return [plan_within(everything, case, costs.box, room) for case in scores]
 
     def dense(self, image: Tensor, features: Tensor, stages: int) -> Tensor:
         """Logits (B, classes, X, Y, Z) with so many stages everywhere; not divided by their temperature."""

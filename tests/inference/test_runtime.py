@@ -81,13 +81,40 @@ def test_a_run_gives_probabilities_depth_and_cost(folder: Path) -> None:
     assert "1/4" in attention.stage
 
 
-@pytest.mark.parametrize(("depth", "exit_number"), [(1, 1), (2, 2), (3, 3), (9, 3)])
+@pytest.mark.parametrize(("depth", "exit_number"), [(1, 1), (2, 2), (3, 3)])
 def test_each_depth_costs_and_shows_what_it_runs(folder: Path, depth: int, exit_number: int) -> None:
     engine = engine_of(folder, depth=depth, device="cpu")
     run = engine(IMAGE, ONES)
     assert (run.depth == TINY.depths[exit_number - 1]).all()
     assert run.gflops == engine.network.costs(IMAGE.shape).dense[exit_number - 1] / 1e9
     assert run.gflops_full == engine.network.costs(IMAGE.shape).full / 1e9
+
+
+@pytest.mark.parametrize("runtime", ["torch", "openvino"])
+def test_a_depth_that_the_network_has_not_is_refused(folder: Path, runtime: str) -> None:
+    with pytest.raises(ConfigError, match=r"depth is 4; .* has 3 exits"):
+        engine_of(folder, depth=4, device="cpu", runtime=runtime)
+
+
+def test_a_budget_is_spent_whatever_the_gates_would_do_and_one_below_the_trunk_is_refused(
+    folder: Path,
+) -> None:
+    closed = engine_of(folder, device="cpu")
+    torch.nn.init.constant_(closed.network.gates.case[-1].bias, -9.0)
+    assert (closed(IMAGE, ONES).depth == TINY.depths[0]).all()
+    trunk = closed.network.costs(IMAGE.shape).trunk / closed.network.costs(IMAGE.shape).full
+    spent = []
+    for budget in (trunk + 0.1, 0.7, 1.0):
+        engine = engine_of(folder, device="cpu", budget=budget)
+        engine.network.gates = closed.network.gates
+        run = engine(IMAGE, ONES)
+        spent.append(run.gflops / run.gflops_full)
+        assert trunk < spent[-1] <= budget
+    assert spent[0] < spent[1] < spent[2] == 1
+    with pytest.raises(
+        ConfigError, match=r"budget is 0.05; the trunk .* Give at least 0\.\d\d, or --depth 1"
+    ):
+        engine_of(folder, device="cpu", budget=0.05)
 
 
 def test_auto_never_costs_more_than_full_and_its_map_is_what_ran(folder: Path) -> None:

@@ -76,7 +76,7 @@ def test_the_limit_is_never_exceeded_and_mostly_used(seed: int) -> None:
         if share == 1.0:
             np.testing.assert_array_equal(found.stages, plan(wanted, cost).stages)
         elif free > 30:
-            assert found.cost > share * free - 12
+            assert found.cost > share * free - max(12, 0.1 * free)
 
 
 def test_the_least_certain_block_loses_its_depth_first() -> None:
@@ -93,10 +93,20 @@ def test_the_least_certain_block_loses_its_depth_first() -> None:
     assert np.flatnonzero(found.stages).tolist() == [2, 6, 8]
 
 
-def test_deep_stages_go_before_shallow_ones() -> None:
+def test_what_is_worth_least_goes_first_whichever_stage_it_is() -> None:
+    """The last block loses all before the first loses any; a stage counts no more than those it needs."""
     wanted = np.array([[[2, 0, 0, 2]]])
-    scores = np.array([[[[5.0, 0, 0, 5.0]]], [[[9.0, 0, 0, 8.0]]]])
+    scores = np.array([[[[5.0, 0, 0, 1.0]]], [[[3.0, 0, 0, 9.0]]]])
     deep, flat = cost((1, 1, 1), 2), cost((1, 1, 1), 1)
     assert plan_within(wanted, scores, cost, deep + flat).stages.tolist() == [[[2, 0, 0, 1]]]
+    assert plan_within(wanted, scores, cost, deep).stages.tolist() == [[[2, 0, 0, 0]]]
+    assert plan_within(wanted, scores, cost, flat).stages.tolist() == [[[1, 0, 0, 0]]]
+    other = scores[::-1]  # 3 and 9, then 5 and 1: the deep stage of the first counts 3
+    assert plan_within(wanted, other, cost, 2 * flat).stages.tolist() == [[[1, 0, 0, 1]]]
+    assert plan_within(wanted, other, cost, flat).stages.tolist() == [[[0, 0, 0, 1]]]
+
+
+def test_of_equals_the_later_stage_goes_first() -> None:
+    wanted, scores = np.array([[[2, 0, 0, 2]]]), np.zeros((2, 1, 1, 4))
+    flat = cost((1, 1, 1), 1)
     assert plan_within(wanted, scores, cost, 2 * flat).stages.tolist() == [[[1, 0, 0, 1]]]
-    assert plan_within(wanted, scores, cost, flat).stages.sum() == 1
