@@ -164,12 +164,12 @@ class RetrievalSkipper:
     whatever the scale of s is.
     """
 
-    def __init__(self, layers: int, config: SkipConfig) -> None:
+    def __init__(self, layers: int, config: SkipConfig, seed: int = 0) -> None:
         self.config = config
         self.average = torch.full((layers,), torch.nan)
         self.below = torch.zeros(layers, dtype=torch.long)
         self.skipped = torch.zeros(layers, dtype=torch.bool)
-        generator = torch.Generator().manual_seed(layers)
+        generator = torch.Generator().manual_seed(seed)
         drawn = torch.randperm(max(layers - 3, 0), generator=generator)
         self.drawn = (drawn + 0.5) / max(layers - 3, 1)  # of the inner layers, for the rule "random"
 
@@ -214,11 +214,14 @@ def map_to_target(scores: Tensor, target: tuple[float, float]) -> Tensor:
 class SkipSchedule:
     """Checks the layer-attention stages of a network during training and sets their masks."""
 
-    def __init__(self, network: nn.Module, config: SkipConfig, steps: int) -> None:
+    def __init__(self, network: nn.Module, config: SkipConfig, steps: int, seed: int = 0) -> None:
         self.config, self.last = config, int(config.freeze * steps)
         stages = [part for part in network.modules() if isinstance(part, LayerAttentionStage)]
         self.stages = stages if config.share > 0 else []
-        self.skippers = [RetrievalSkipper(len(stage.blocks), config) for stage in self.stages]
+        self.skippers = [
+            RetrievalSkipper(len(stage.blocks), config, 1000 * seed + n)
+            for n, stage in enumerate(self.stages)
+        ]
 
     def before(self, step: int) -> None:
         """Switch probing on for the steps that are checked."""

@@ -38,9 +38,20 @@ class LNNConfig:
             raise ValueError("decoder_blocks needs one entry less than trunk_channels")
         if self.block_size % 2:
             raise ValueError("block_size must be even")
-        if self.attention_level >= len(self.trunk_channels):
-            last = len(self.trunk_channels) - 1
-            raise ValueError(f"attention_level is {self.attention_level}; the last level is {last}")
+        if not self.fine_blocks:
+            raise ValueError("fine_blocks is empty; at least one full-resolution stage is needed")
+        last = len(self.trunk_channels) - 1
+        if not -1 <= self.attention_level <= last:
+            raise ValueError(
+                f"attention_level is {self.attention_level}; -1 is none, the last level is {last}"
+            )
+        for name in ("layer_attention", "reversible"):
+            if wrong := [level for level in getattr(self, name) if not 0 <= level <= last]:
+                raise ValueError(f"{name} names level {wrong[0]}; levels are 0 to {last}")
+        if odd := [level for level in self.reversible if self.trunk_channels[level] % 2]:
+            raise ValueError(f"level {odd[0]} is reversible and needs an even number of channels")
+        if min(self.attention_heads, self.attention_block, self.attention_top_k) < 1:
+            raise ValueError("attention_heads, attention_block and attention_top_k need to be at least 1")
         if self.norm not in NORMS:
             raise ValueError(f"norm is {self.norm!r}; {' or '.join(NORMS)} is needed")
         if self.reversible and self.norm == "batch":

@@ -130,7 +130,7 @@ class _Run:
             self.network, config.schedule, {config.network.in_channels, config.network.classes}
         )
         self.average = Average(self.network, config.schedule.ema)
-        self.skips = SkipSchedule(self.network, config.skip, config.schedule.steps)
+        self.skips = SkipSchedule(self.network, config.skip, config.schedule.steps, config.seed)
         self.weights = class_weights(self._frequency(), config.loss.frequency_power).to(team.device)
         self.teachers = find_teachers(config, self.split, team.device)
         self.step, self.best = 0, -1.0

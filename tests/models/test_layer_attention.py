@@ -122,7 +122,7 @@ def test_scores_that_are_all_alike_skip_nothing() -> None:
         assert not skipper.update(torch.full((6,), 0.2)).any()
 
 
-def test_patience_first_last_share_and_hysteresis() -> None:
+def test_patience_first_last_and_share() -> None:
     scores = torch.tensor([0.0, 0.0, 0.01, 0.02, 0.9, 0.8, 0.95, 0.0])
     skipper = RetrievalSkipper(8, SkipConfig(share=0.25, threshold=0.5, patience=3, decay=0.0))
     assert not skipper.update(scores).any()
@@ -132,13 +132,31 @@ def test_patience_first_last_share_and_hysteresis() -> None:
     assert greedy.update(scores).nonzero().flatten().tolist() == [2]  # the most redundant one alone
     mapped = map_to_target(scores[2:-1], (1.0, 1.0))
     assert float(mapped[1]) < 0.5
-    loose = RetrievalSkipper(8, SkipConfig(share=1.0, threshold=0.5, slack=0.5, patience=1, decay=0.0))
-    loose.update(scores)
-    again = loose.update(
-        scores.flip(0)
-    )  # the once redundant are now at the top: only far above do they ask again
-    assert not again[0]
-    assert not again[-1]
+
+
+@pytest.mark.parametrize(("slack", "asks_again_at"), [(0.02, 0.13), (0.0, 0.105)])
+def test_a_skipped_layer_asks_again_only_beyond_the_slack(slack: float, asks_again_at: float) -> None:
+    config = SkipConfig(rule="raw", share=1.0, threshold=0.1, slack=slack, patience=1, decay=0.0)
+    skipper, scores = RetrievalSkipper(5, config), torch.tensor([0.0, 0.0, 0.05, 0.9, 0.9])
+    found = []
+    for score in (0.05, 0.105, 0.115, 0.13, 0.11, 0.05):
+        scores[2] = score
+        found.append((score, bool(skipper.update(scores)[2])))
+    asked = next(score for score, skipped in found if not skipped)
+    assert asked == asks_again_at
+    assert found[0][1]
+    assert not found[4][1]  # once it asks, it must fall below the threshold itself
+    assert found[5][1]
+
+
+@pytest.mark.parametrize("threshold", [0.2, 0.5, 0.8])
+@pytest.mark.parametrize(("alpha", "beta"), [(2.0, 5.0), (30.0, 60.0)])
+def test_the_skipper_skips_the_share_that_the_threshold_names(
+    threshold: float, alpha: float, beta: float
+) -> None:
+    scores = torch.from_numpy(np.random.default_rng(0).beta(alpha, beta, 3000)).float()
+    skipper = RetrievalSkipper(3000, SkipConfig(share=1.0, threshold=threshold, patience=1))
+    assert float(skipper.update(scores).float().mean()) == pytest.approx(threshold, abs=0.03)
 
 
 @pytest.mark.parametrize(
@@ -164,6 +182,10 @@ def test_the_random_rule_skips_as_many_whatever_the_scores_are() -> None:
     assert not first[:2].any()
     assert not first[-1]
     assert torch.equal(skipper.update(torch.rand(8)), first)
+    masks = {
+        tuple(RetrievalSkipper(8, skipper.config, seed).update(torch.rand(8)).tolist()) for seed in range(20)
+    }
+    assert len(masks) > 3
 
 
 def test_an_unknown_rule_is_refused() -> None:

@@ -217,6 +217,12 @@ def test_multiple_serves_levels_attention_and_blocks(change: dict[str, int], mul
         ({"decoder_blocks": (1, 1)}, "one entry less"),
         ({"block_size": 7}, "even"),
         ({"attention_level": 2}, "last level is 1"),
+        ({"attention_level": -5}, "-1 is none"),
+        ({"attention_top_k": 0}, "at least 1"),
+        ({"layer_attention": (9,)}, "layer_attention names level 9"),
+        ({"reversible": (-1,)}, "reversible names level -1"),
+        ({"reversible": (0,), "trunk_channels": (7, 12)}, "even number of channels"),
+        ({"fine_blocks": ()}, "at least one full-resolution stage"),
         ({"layer_attention": (1,), "reversible": (0, 1)}, "level 1 cannot be reversible"),
     ],
 )
