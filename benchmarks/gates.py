@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import time
 import zlib
 from pathlib import Path
 from typing import NamedTuple
@@ -30,7 +31,7 @@ from lnn_med.inference.bundle import Bundle, load_bundle
 from lnn_med.inference.runtime import Engine, RuntimeConfig, has_bf16
 from lnn_med.models.adaptive_depth import block_entropy
 from lnn_med.models.costs import Costs
-from lnn_med.models.cover import plan_within
+from lnn_med.models.cover import Box, Plan, plan_within
 from lnn_med.models.lnn import LNN
 from lnn_med.training.datasets import Case, case_names, load_cases
 from lnn_med.training.loop import find_config
@@ -97,14 +98,31 @@ def at_budget(case: Answers, gate: str, budget: float) -> tuple[Tensor, float]:
 def in_foreground(case: Answers, stages: int) -> tuple[Tensor, float]:
     """Label map and share of the full work with so many stages in one box around the trunk's foreground."""
     grid = tuple(case.scores["learned"].shape[2:])
-    size = case.truth.shape[0] // grid[0]
-    filled = F.max_pool3d((case.labels[:1] > 0).float(), size)[0] > 0  # (I, J, K)
-    box = [(int(n.min()), int(n.max()) + 1) for n in filled.nonzero().t()]
+    box = foreground(case.labels[0], case.truth.shape[0] // grid[0])._replace(stages=stages)
     chosen = torch.zeros(grid, dtype=torch.long)
-    chosen[tuple(slice(*ends) for ends in box)] = stages
-    i, j, k = (last - first for first, last in box)
-    cost = case.costs.box((i, j, k), stages)
+    chosen[box.inside] = stages
+    cost = case.costs.box(box.shape, stages)
     return composed(case.labels, chosen), (case.costs.trunk + cost) / case.costs.full
+
+
+def foreground(labels: Tensor, size: int) -> Box:
+    """The smallest box of blocks around what a label map (X, Y, Z) holds."""
+    filled = F.max_pool3d((labels > 0).float()[None], size)[0] > 0  # (I, J, K)
+    places = filled.nonzero()
+    first, last = places.amin(dim=0).tolist(), places.amax(dim=0).tolist()
+    return Box(tuple(first), tuple(b - a + 1 for a, b in zip(first, last, strict=True)), 0)
+
+
+@torch.inference_mode()
+def seconds_in_box(engine: Engine, image: np.ndarray, stages: int) -> float:
+    """Time of a static network on a foreground crop: the trunk everywhere, then that box alone."""
+    network = engine.network
+    tensor = torch.from_numpy(image)[None, None].to(engine.dtype)
+    box = foreground(network(tensor, 1).logits[0].argmax(dim=0), network.config.block_size)
+    plan = Plan([box._replace(stages=stages)], 0.0, np.zeros(box.shape, np.int64))
+    started = time.perf_counter()
+    network._sparse(tensor, network.features(tensor), [plan])[0].movedim(0, -1).softmax(dim=-1)
+    return time.perf_counter() - started
 
 
 def composed(labels: Tensor, stages: Tensor) -> Tensor:
@@ -126,14 +144,17 @@ def print_seconds(bundle: Bundle, cases: list[Case]) -> None:
     """Median time of a case at every depth, and of its ratio to full depth."""
     depths = ["full", "auto", *map(str, range(1, bundle.info.network.exits))]
     engines = {depth: Engine(bundle, RuntimeConfig(depth=depth)) for depth in depths}
-    spent: dict[str, list[float]] = {depth: [] for depth in depths}
+    boxed = {f"{n + 1}, around the foreground": n for n in range(1, bundle.info.network.exits)}
+    spent: dict[str, list[float]] = {name: [] for name in (*depths, *boxed)}
     for case in cases:
         image = case.image.float().numpy()
         runs = [
-            {depth: engines[depth](image, (1.0, 1.0, 1.0)).seconds for depth in depths} for _ in range(PASSES)
+            {depth: engines[depth](image, (1.0, 1.0, 1.0)).seconds for depth in depths}
+            | {name: seconds_in_box(engines["full"], image, stages) for name, stages in boxed.items()}
+            for _ in range(PASSES)
         ]
-        for depth in depths:
-            spent[depth].append(statistics.median(run[depth] for run in runs[1:]))  # the first one warms up
+        for name, each in spent.items():
+            each.append(statistics.median(run[name] for run in runs[1:]))  # the first one warms up
     print(f"\n{torch.get_num_threads()} threads, medians over the cases")
     print("| depth | seconds | of full depth |\n|---|---|---|")
     for depth, seconds in spent.items():
