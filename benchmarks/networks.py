@@ -164,11 +164,19 @@ def print_table(job: str, runs: dict[str, list[dict[str, float | str]]], as_json
         )
         return
     rounds = len(next(iter(runs.values())))
-    print(f"{job}, {' x '.join(map(str, shape))} voxels, {cores} cores, median of {rounds} rounds\n")
-    print("| network | " + " | ".join(COLUMNS) + " |\n|" + "---|" * (1 + len(COLUMNS)))
+    kind = "bfloat16" if has_bf16(CPU) else "float32"
+    where = f"{cores} cores, torch {torch.__version__}, {kind}"
+    print(f"{job}, {' x '.join(map(str, shape))} voxels, {where}, median of {rounds} rounds\n")
+    first = next(iter(rows))
+    columns = (*COLUMNS, f"time, of {first}")
+    print("| network | " + " | ".join(columns) + " |\n|" + "---|" * (1 + len(columns)))
     for name, row in rows.items():
         parameters, work, seconds, layout, memory = (row[column] for column in COLUMNS)
-        print(f"| {name} | {parameters:.2f} | {work:.0f} | {seconds:.2f} | {layout} | {memory:.0f} |")
+        ratio = statistics.median(
+            float(a["seconds"]) / float(b["seconds"]) for a, b in zip(runs[name], runs[first], strict=True)
+        )
+        cells = f"{parameters:.2f} | {work:.0f} | {seconds:.2f} | {layout} | {memory:.0f} | {ratio:.2f}"
+        print(f"| {name} | {cells} |")
     print()
 
 
