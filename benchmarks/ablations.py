@@ -23,6 +23,7 @@ import numpy as np
 
 from lnn_med.allocator import keep_memory
 from lnn_med.evaluation.statistics import paired_difference
+from lnn_med.models.layer_attention import LayerAttentionStage
 from lnn_med.models.lnn import LNN
 from lnn_med.training.datasets import load_cases
 from lnn_med.training.loop import LOG, train
@@ -31,15 +32,16 @@ from lnn_med.training.validate import validate
 
 FOLDER = Path(__file__).with_name("ablations")
 SHAPE = (96, 112, 112)  # model grid of a whole head at 2 mm, for FLOPs
-COLUMNS = ("trunk, M parameters", "trunk, GFLOPs", "s a step")
+COLUMNS = ("trunk, M parameters", "trunk, GFLOPs", "s a step", "retrievals skipped")
 
 
 class Found(NamedTuple):
-    """One run: Dice of the validation fold, of each of its cases, seconds a step."""
+    """One run: Dice of the validation fold and of each case, seconds a step, retrievals left out at last."""
 
     dice: float
     cases: list[float]
     seconds: float
+    skipped: str
 
 
 def run(path: Path, folder: Path, overrides: list[str]) -> Found:
@@ -57,8 +59,11 @@ def run(path: Path, folder: Path, overrides: list[str]) -> Found:
         raise SystemExit(f"{folder.name}: no bundle was written.")
     config, exits = read_run_config(path, overrides), len(results[-1]["dice_exits"])
     held_back = load_cases(config.data, bundle.info.split["val"], config.space, config.labels)
-    cases = [validate(bundle.network(), [case], config, exits)["dice_full"] for case in held_back]
-    return Found(results[-1]["dice_exits"][-1], cases, statistics.median(spent))
+    network = bundle.network()
+    cases = [validate(network, [case], config, exits)["dice_full"] for case in held_back]
+    stages = [part for part in network.modules() if isinstance(part, LayerAttentionStage)]
+    skipped = ", ".join(f"{int(stage.skipped.sum())} of {len(stage.blocks)}" for stage in stages)
+    return Found(results[-1]["dice_exits"][-1], cases, statistics.median(spent), skipped or "-")
 
 
 def work(config: RunConfig) -> tuple[float, float]:
@@ -89,15 +94,16 @@ def main() -> None:
         ]
         dice = [each.dice for each in found]
         cases[name] = np.mean([each.cases for each in found], axis=0)
-        rows.append((statistics.mean(dice), name, parts, gflops, dice, found[-1].seconds))
+        rows.append((statistics.mean(dice), name, parts, gflops, dice, found[-1]))
         print(f"{name}: {dice}", flush=True)
     print(f"\n| configuration | Dice (each seed) | against {names[0]} | {' | '.join(COLUMNS)} |")
-    print("|---|---|---|---|---|---|")
-    for mean, name, parts, gflops, dice, seconds in sorted(rows, reverse=True):
+    print("|---" * (3 + len(COLUMNS)) + "|")
+    for mean, name, parts, gflops, dice, last in sorted(rows, reverse=True):
         each = ", ".join(f"{value:.4f}" for value in dice)
         apart = paired_difference(cases[name], cases[names[0]], list(range(len(cases[name]))))
         told = "" if name == names[0] else f"{apart.estimate:+.4f} ({apart.low:+.4f} to {apart.high:+.4f})"
-        print(f"| {name} | {mean:.4f} ({each}) | {told} | {parts:.2f} | {gflops:.1f} | {seconds:.2f} |")
+        cells = f"{parts:.2f} | {gflops:.1f} | {last.seconds:.2f} | {last.skipped}"
+        print(f"| {name} | {mean:.4f} ({each}) | {told} | {cells} |")
 
 
 if __name__ == "__main__":
