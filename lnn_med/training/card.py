@@ -74,6 +74,8 @@ def classifier_card(info: ClassifierInfo, calibration: ClassifierCalibration) ->
         for model in calibration.risk_models
     )
     youngest, oldest = info.ages_years
+    copies = info.training.get("copies", 0)
+    seen = f"Networks learnt from each scan and from {copies} disturbed copies of it.\n" if copies else ""
     return f"""# {info.name} {info.version}
 
 {info.job[0].upper()}{info.job[1:]}. **Research use only; not a medical device.**
@@ -83,7 +85,7 @@ The number that is given by default is a logistic regression on the volumes of {
 known values; nothing is imputed. Beside it stands a network that adds to the same logit what
 {info.segmentation}'s features show at each place; that part is the evidence map. The weight of that part,
 fitted on people held back, is {metrics["image_slope"]:.2f} (0: the image adds nothing to volumes and record).
-
+{seen}
 ## Data
 {info.data.get("data", "")}: {metrics["people"]} people, {metrics["with_dementia"]} with dementia (CDR > 0),
 aged {youngest:.0f} to {oldest:.0f}.
