@@ -3,9 +3,9 @@
     gates.py brain-t1 DATA
 
 Every gate ranks blocks and stages of a validation case; what is worth least is left out until the budget is
-met, as with `--budget`. Entropy and chance, which say nothing of stages, count half for the last one. The
-answer of a block does not depend on the others, so label maps are put together from the dense
-answer of each exit. Dice over structures of at least 100 voxels; work in FLOPs as the network counts it.
+met. `--budget` goes by uncertainty. Entropy and chance, which say nothing of stages, count half for the last
+one. The answer of a block does not depend on the others, so label maps are put together from the dense answer
+of each exit. Dice over structures of at least 100 voxels; work in FLOPs as the network counts it.
 Beside the gates: an exit everywhere, and in the smallest box of blocks around what the trunk labelled, as a
 static network on a foreground crop would have it. Last, the time of the network as `predict` runs it, all
 depths in turn on every case.
@@ -29,10 +29,9 @@ from lnn_med.allocator import keep_memory
 from lnn_med.evaluation.statistics import paired_difference
 from lnn_med.inference.bundle import Bundle, load_bundle
 from lnn_med.inference.runtime import Engine, RuntimeConfig, has_bf16
-from lnn_med.models.adaptive_depth import block_entropy
 from lnn_med.models.costs import Costs
 from lnn_med.models.cover import Box, Plan, plan_within
-from lnn_med.models.lnn import LNN
+from lnn_med.models.lnn import LNN, by_uncertainty
 from lnn_med.training.datasets import Case, case_names, load_cases
 from lnn_med.training.loop import find_config
 from lnn_med.training.run_config import RunConfig, read_run_config
@@ -69,17 +68,14 @@ def answers(network: LNN, case: Case) -> Answers:
     size, stages = network.config.block_size, network.config.exits - 1
     with torch.autocast("cpu", torch.bfloat16, enabled=has_bf16(CPU)):
         seen = network.see(image)
-        entropy = block_entropy(network(image, 1).logits)
         found = torch.stack([network(image, n).logits[0].argmax(0) for n in range(1, stages + 2)])
     right = F.avg_pool3d((found == truth).float()[:, None], size)[:, 0]  # (exits, I, J, K)
-    uncertain = F.avg_pool3d(entropy.float(), size)
     seed = zlib.crc32(case.name.encode())
-    chance = torch.rand(uncertain.shape, generator=torch.Generator().manual_seed(seed))
-    later = 0.5 ** torch.arange(stages)[None, :, None, None, None]
+    chance = torch.rand(seen.entropy.shape, generator=torch.Generator().manual_seed(seed))
     scores = {
         "learned": seen.block_gate,
-        "uncertainty": uncertain * later,
-        "random": chance * later,
+        "uncertainty": by_uncertainty(seen.entropy, stages),
+        "random": by_uncertainty(chance, stages),
         "oracle": (right[1:] - right[:-1]).flip(0).cumsum(0).flip(0)[None],  # what this and later stages gain
     }
     return Answers(found, truth, scores, network.costs(tuple(truth.shape)))

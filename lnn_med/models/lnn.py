@@ -33,17 +33,19 @@ from lnn_med.models.lnn_config import LNNConfig
 from lnn_med.models.reversible import ReversibleBlock, ReversibleStage
 from lnn_med.models.sparse_attention import BlockSparseAttention
 
+LATER_STAGE = 0.5  # what a stage is worth of the one before, for the same uncertainty
 GATHER_CHUNK = 16  # blocks computed at once; 16 x 26³ x 32 channels stay in the level-3 cache
 
 
 class TrunkOutput(NamedTuple):
     """`features` (B, C, X/2, Y/2, Z/2); gate logits of case (B, stages) and blocks (B, stages, I, J, K);
-    `summary` (B, 2C), see `foreground_summary`."""
+    `summary` (B, 2C), see `foreground_summary`; `entropy` of exit 1, mean of each block (B, I, J, K)."""
 
     features: Tensor
     case_gate: Tensor
     block_gate: Tensor
     summary: Tensor
+    entropy: Tensor
 
 
 class LNNOutput(NamedTuple):
@@ -239,7 +241,8 @@ class LNN(nn.Module):
             spacing_ratio = torch.ones(image.shape[0], 3, device=image.device)
         with torch.autocast(image.device.type, enabled=False):
             case, block = self.gates(features.detach(), entropy, spacing_ratio)
-        return TrunkOutput(features, case, block, summary)
+        blocks = F.avg_pool3d(entropy, self.config.block_size // 2)[:, 0]
+        return TrunkOutput(features, case, block, summary, blocks)
 
     def exit_at(self, features: Tensor, corner: tuple[int, int, int]) -> Tensor:
         """Exit-1 logits (B, classes, X/2, Y/2, Z/2) at one of the eight voxels below each trunk voxel."""
@@ -299,7 +302,7 @@ class LNN(nn.Module):
             depth: "auto": gates decide block by block; "full": the last exit everywhere; 1, 2, ...: that exit
                 everywhere.
             budget: with "auto", share of the full network's FLOPs that a case may cost, 0 to 1: spent where
-                the gates rank blocks first, whether they would switch them on or not; the trunk always runs.
+                exit 1 is least certain, whether gates would switch blocks on or not; the trunk always runs.
             spacing_ratio: see `Gates`.
         """
         seen = self.see(image, spacing_ratio)
@@ -325,14 +328,15 @@ class LNN(nn.Module):
     def _plans(self, seen: TrunkOutput, costs: Costs, budget: float | None) -> list[Plan]:
         """Which boxes of blocks are computed deeper, case by case.
 
-        Without a budget those that the gates switch on; with one as many as it pays for, in the order of the
-        gates' logits.
+        Without a budget those that the gates switch on. With one as many as it pays for, those first where
+        exit 1 is least certain: at equal work this gives more than the gates' logits (docs/network.md).
         """
         if budget is None:
             decided = decide(seen.case_gate, seen.block_gate).cpu().numpy()
             return [plan(case, costs.box) for case in decided]
-        scores = seen.block_gate.detach().double().cpu().numpy()
-        everything = np.full(scores.shape[2:], self.config.exits - 1)
+        stages = self.config.exits - 1
+        scores = by_uncertainty(seen.entropy, stages).double().cpu().numpy()
+        everything = np.full(scores.shape[2:], stages)
         room = max(0.0, budget * costs.full - costs.trunk)
         return [plan_within(everything, case, costs.box, room) for case in scores]
 
@@ -364,6 +368,12 @@ class LNN(nn.Module):
     def costs(self, shape: tuple[int, ...]) -> Costs:
         """FLOPs of the parts for one volume of that shape."""
         return costs_of(self, shape)
+
+
+def by_uncertainty(entropy: Tensor, stages: int) -> Tensor:
+    """Worth of stages in blocks (B, stages, I, J, K): entropy (B, I, J, K), half as much each stage on."""
+    halves = LATER_STAGE ** torch.arange(stages, device=entropy.device)
+    return entropy[:, None] * halves[:, None, None, None]
 
 
 def foreground_summary(features: Tensor, inside: Tensor) -> Tensor:

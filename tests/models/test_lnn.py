@@ -6,6 +6,7 @@ import copy
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -265,6 +266,27 @@ def test_auto_stays_within_its_budget(network: LNN, image: Tensor, budget: float
         (free,), (spent,) = gated(image[:1], "auto").flops, gated(image[:1], "auto", budget).flops
         assert costs.trunk < spent <= budget * costs.full
         assert spent > 0.5 * min(budget * costs.full, free)  # and uses what it may
+
+
+@torch.inference_mode()
+def test_a_budget_goes_where_the_first_exit_doubts(network: LNN, image: Tensor) -> None:
+    costs, seen = network.costs(SHAPE), network.see(image[:1])
+    assert seen.entropy.shape == grid_of()
+    coarse = network(image[:1], 1).logits[..., ::2, ::2, ::2].softmax(dim=1)  # one of eight voxels
+    entropy = -(coarse * coarse.log()).sum(dim=1) / np.log(TINY.classes)
+    blocks = torch.nn.functional.avg_pool3d(entropy, TINY.block_size // 2)
+    torch.testing.assert_close(seen.entropy, blocks, **CLOSE)
+    doubts = torch.zeros_like(seen.entropy)
+    doubts[0, 1, 2, 3], doubts[0, 4, 0, 0] = 1.0, 0.6
+    for boxes, expected in (
+        ([1], {(1, 2, 3): 1}),
+        ([1, 1], {(1, 2, 3): 1, (4, 0, 0): 1}),  # 0.6 is more than half of 1
+        ([2, 1], {(1, 2, 3): 2, (4, 0, 0): 1}),
+    ):
+        price = costs.trunk + sum(costs.box((1, 1, 1), stages) for stages in boxes)
+        (found,) = network._plans(seen._replace(entropy=doubts), costs, 1.001 * price / costs.full)
+        deep = {tuple(place): int(found.stages[tuple(place)]) for place in np.argwhere(found.stages)}
+        assert deep == expected
 
 
 @pytest.mark.parametrize("shape", [SHAPE, (48, 32, 32)])  # 480 tokens: dense attention; 768: blocks
