@@ -18,7 +18,6 @@ from sklearn.preprocessing import StandardScaler
 from torch.nn import functional as F
 
 from lnn_med.inference.risk_model import RECORD
-from lnn_med.inference.runtime import has_bf16
 from lnn_med.io import read
 from lnn_med.training.classifier_config import ClassifierRun
 from lnn_med.training.classify import answers, fit_classifier
@@ -40,7 +39,6 @@ PENALTIES = np.array([0.01, 0.03, 0.1, 0.3, 1.0])
 BRAIN = 0.05  # mean brightness, as a share of white matter's, from which on a voxel is one of the brain
 CHOSEN = 2  # volumes, as many as the risk model has
 BATCH = 8
-CPU = torch.device("cpu")
 
 
 class Study(NamedTuple):
@@ -159,7 +157,9 @@ def image_only(study: Study) -> Method:
 def resnet(images: Values, study: Study, epochs: int) -> Method:
     """MONAI's 3D ResNet-18 on the same images, mirrored at random; AdamW, one cycle.
 
-    Its first convolution has a stride of 2 along all axes, as that of He 2016 (MONAI's default is 1).
+    In float32: the gradients of bfloat16 convolutions of two planes, as its last stages have, are not numbers
+    on some CPUs. Its first convolution has a stride of 2 along all axes, as that of He 2016 (MONAI's default
+    is 1).
     """
     from monai.networks.nets import resnet18
 
@@ -171,7 +171,7 @@ def resnet(images: Values, study: Study, epochs: int) -> Method:
     def method(train: Rows, test: Rows, seed: int) -> Values:
         rows = torch.from_numpy(train[np.isfinite(dementia.numpy()[train])])
         torch.manual_seed(seed)
-        network = resnet18(**options).train().to(memory_format=torch.channels_last_3d)
+        network = resnet18(**options).train()
         optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=0.05)
         steps = epochs * -(-len(rows) // BATCH)
         cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-3, total_steps=steps)
@@ -180,9 +180,7 @@ def resnet(images: Values, study: Study, epochs: int) -> Method:
             for chosen in rows[torch.randperm(len(rows))].split(BATCH):
                 seen = (x[chosen] - centre) / spread
                 seen = seen.flip(2) if torch.rand(()) < 0.5 else seen
-                with torch.autocast("cpu", torch.bfloat16, enabled=has_bf16(CPU)):
-                    guess = network(seen.contiguous(memory_format=torch.channels_last_3d))[:, 0]
-                loss = F.binary_cross_entropy_with_logits(guess.float(), dementia[chosen].float())
+                loss = F.binary_cross_entropy_with_logits(network(seen)[:, 0], dementia[chosen].float())
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
                 optimizer.step()
