@@ -7,7 +7,7 @@
 
 Everyone is held back once for each seed and judged by models that learnt from the other folds; a person's
 answers of all seeds are averaged. Intervals are bootstrapped over people; "seeds" is the range of the AUC
-over seeds (the ResNet has one: its folds take an hour of two cores). The last column compares with the risk
+over seeds (the ResNet has one: its folds take 45 minutes of CPU time). The last column compares with the risk
 model (DeLong, paired). Probabilities are as they come; the bundle corrects its own, so that their slope is 1.
 Nothing is tuned on these folds here but the ridge, whose penalty for the risk is the best of those tried. The
 structures of the risk model and its terms were chosen by looking at all of these people: the row whose
