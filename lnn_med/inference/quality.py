@@ -29,7 +29,7 @@ ALIEN = 12.0  # above: no T1 scan of a head
 # Mean entropy within the labels over what good unseen scans stay within: OASIS up to 1.05; a hippocampus crop
 # turned by 45° 1.25 at DSC 0.66, which no other rule saw.
 UNSURE = 1.2  # above: look at it
-# Of labelled brain on one border of what the image shows; 0 in 100 heads of IXI, less than 1 in OASIS, 55 or
+# Of labelled brain on the borders of what the image shows; 0 in 100 heads of IXI, less than 1 in OASIS, 55 or
 # more where the lower 40 % of a head are cut.
 CUT_CM2 = 40.0
 # Between a hippocampus and the border of its crop: 3 mm or more in 155 outlined crops. hippocampus-t1 learnt
@@ -106,7 +106,7 @@ def judge_head(volume: Volume, labels: NDArray[np.uint8], volumes_mm3: Mapping[s
             reasons.append(f"Hippocampus_{side} has {found:.0f} mm³; 1,200 to 6,500 mm³ are plausible.")
     area = cut_cm2(volume, labels)
     if area > CUT_CM2:
-        reasons.append(f"{area:.0f} cm² of brain on one border of what the image shows; it may be cut off.")
+        reasons.append(f"{area:.0f} cm² of brain on the border of what the image shows; it may be cut off.")
     return Quality("review" if reasons else "pass", tuple(reasons))
 
 
@@ -205,7 +205,7 @@ def _margin_mm(labels: NDArray[np.uint8], spacing_mm: tuple[float, float, float]
 
 
 def cut_cm2(volume: Volume, labels: NDArray[np.uint8]) -> float:
-    """Largest area of labelled brain on one border of what the image shows, cm².
+    """Area of labelled brain on the six borders of what the image shows, cm².
 
     Planes of one value beside the border of the array show nothing: the border lies where they end.
 
@@ -218,6 +218,6 @@ def cut_cm2(volume: Volume, labels: NDArray[np.uint8]) -> float:
         rest = tuple(other for other in range(3) if other != axis)
         shown = np.flatnonzero(volume.data.min(axis=rest) < volume.data.max(axis=rest))
         if len(shown):
-            voxels = max(int((labels.take(plane, axis=axis) > 0).sum()) for plane in shown[[0, -1]])
-            found = max(found, voxels * volume.voxel_mm3 / mm / 100)
+            voxels = sum(int((labels.take(plane, axis=axis) > 0).sum()) for plane in shown[[0, -1]])
+            found += voxels * volume.voxel_mm3 / mm / 100
     return found

@@ -93,6 +93,24 @@ def has_bf16(device: torch.device) -> bool:
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
+def refuse_impossible(config: RuntimeConfig, name: str, network: LNN) -> None:
+    """Refuse what a network of that name cannot keep; its weights do not matter.
+
+    Raises:
+        ConfigError: a depth beyond its last exit, or a budget below what its trunk takes, which always runs.
+    """
+    depth, budget, multiple = config.network_depth, config.budget, network.multiple
+    if isinstance(depth, int) and depth > network.config.exits:
+        raise ConfigError(f"depth is {depth}; {name} has {network.config.exits} exits.")
+    costs = network.costs((multiple * max(1, round(TYPICAL_VOXELS / multiple)),) * 3)
+    share = costs.trunk / costs.full
+    if budget is not None and budget < share:
+        raise ConfigError(
+            f"budget is {budget:g}; the trunk of {name}, which always runs, takes {share:.2f} of its full "
+            f"work. Give at least {math.ceil(100 * share) / 100:.2f}, or --depth 1."
+        )
+
+
 class Engine:
     """A loaded network, ready for one scan after the other.
 
@@ -108,27 +126,13 @@ class Engine:
         fast = has_bf16(self.device)
         self.dtype = torch.bfloat16 if fast and not static else torch.float32
         self.network: LNN = bundle.network().fold().to(self.device).cast(self.dtype)
-        self._refuse_impossible()
+        refuse_impossible(config, bundle.info.name, self.network)
         self.graph = OpenVinoExit(self.network, self._exit(), "bf16" if fast else "f32") if static else None
 
     def _exit(self) -> int:
         """Number of the exit that a fixed depth means."""
         depth = self.config.network_depth
         return depth if isinstance(depth, int) else self.network.config.exits
-
-    def _refuse_impossible(self) -> None:
-        """Refuse a depth or a budget that this network cannot keep."""
-        name, depth, budget = self.bundle.info.name, self.config.network_depth, self.config.budget
-        exits, multiple = self.network.config.exits, self.network.multiple
-        if isinstance(depth, int) and depth > exits:
-            raise ConfigError(f"depth is {depth}; {name} has {exits} exits.")
-        costs = self.network.costs((multiple * max(1, round(TYPICAL_VOXELS / multiple)),) * 3)
-        share = costs.trunk / costs.full
-        if budget is not None and budget < share:
-            raise ConfigError(
-                f"budget is {budget:g}; the trunk of {name}, which always runs, takes {share:.2f} of its "
-                f"full work. Give at least {math.ceil(100 * share) / 100:.2f}, or --depth 1."
-            )
 
     @torch.inference_mode()
     def __call__(self, image: NDArray[np.float32], spacing_ratio: tuple[float, float, float]) -> Run:

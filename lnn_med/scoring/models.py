@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from lnn_med.scoring.case import Predict
+
+if TYPE_CHECKING:
+    from lnn_med.inference.bundle import Bundle
+    from lnn_med.inference.classifier_bundle import ClassifierBundle
 
 PACKAGE = "lnn-med"
 
@@ -51,11 +55,29 @@ class BundledModels:
         predictor = Predictor(self.bundle, self.depth, self.budget, self.device, self.runtime)
         return LockedPredictor(predictor, self.allow_unlocked)
 
+    def _check(self, bundles: Sequence[Bundle | ClassifierBundle]) -> None:
+        """Before a run's folder is made; workers would find out later."""
+        if self.depth in ("auto", "full") and self.budget is None:
+            return
+        import torch
+
+        from lnn_med.inference.bundle import Bundle
+        from lnn_med.inference.runtime import RuntimeConfig, refuse_impossible
+        from lnn_med.models.lnn import LNN
+
+        config = RuntimeConfig(self.depth, self.budget, self.device, self.runtime)
+        for bundle in bundles:
+            if isinstance(bundle, Bundle):
+                with torch.device("meta"):
+                    network = LNN(bundle.info.network)
+                refuse_impossible(config, bundle.info.name, network)
+
     def describe(self) -> Mapping[str, Any]:
         """See `Models.describe`.
 
         Raises:
             InputError: E_MODEL for a bundle that did not come with this package and is not allowed.
+            ConfigError: a depth or a budget that one of them cannot keep.
         """
         from lnn_med.inference.bundle_files import SUMS, file_sha256, list_bundles
         from lnn_med.inference.classifier_bundle import load_any
@@ -63,6 +85,7 @@ class BundledModels:
 
         bundles = [load_any(name) for name in self.bundle or list_bundles()]
         check_bundles(bundles, self.allow_unlocked)
+        self._check(bundles)
         options = asdict(self)
         del options["allow_unlocked"]  # changes no number: what is locked stays so, and what is not is marked
         return {

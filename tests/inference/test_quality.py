@@ -130,6 +130,12 @@ def test_brain_is_cut_where_the_image_ends_or_goes_black(axis: int, far: bool) -
     assert cut_cm2(scan, labels) == pytest.approx(area)
     assert cut_cm2(Volume(scan.data[shown], scan.affine), labels[shown]) == pytest.approx(area)
     assert any("may be cut off" in one for one in judge_head(scan, labels, PLAUSIBLE).reasons)
+    labels[shown] = 1  # on all sides of what is left
+    whole = np.array(scan.data[shown].shape) * spacing
+    assert cut_cm2(scan, labels) == pytest.approx(2 * (whole.prod() / whole).sum() / 100)
+    labels[shown] = 0
+    labels[4:20, 4:20, 4:20] = 1
+    labels[black] = 0
     assert cut_cm2(scan, np.roll(labels, -3 if far else 3, axis)) == 0  # the brain ends before it
 
 
