@@ -165,8 +165,10 @@ def test_wrong_input_exits_3_with_one_line_and_writes_nothing(
 
 @pytest.mark.parametrize(
     "option",
-    [("--depth", "0"), ("--depth", "deep"), ("--device", "tpu"), ("--runtime", "x"), ("--budget", "0")]
-    + [("--depth", "9"), ("--budget", "0.05")],  # what the shipped networks cannot keep
+    [
+        *[("--depth", "0"), ("--depth", "deep"), ("--device", "tpu"), ("--runtime", "x"), ("--budget", "0")],
+        *[("--depth", "9"), ("--budget", "0.05")],  # what the shipped networks cannot keep
+    ],
 )
 @pytest.mark.parametrize("command", ["predict", "score"])
 def test_wrong_choice_of_runtime_is_refused_by_value(command, option, scan, tmp_path, capsys):
