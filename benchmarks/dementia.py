@@ -30,13 +30,13 @@ from dementia_rivals import (
     Values,
     chosen_volumes,
     coarse_images,
-    fused,
     held_back,
     image_only,
     logistic,
     resnet,
     ridge,
     ridge_on,
+    varied,
 )
 from scipy.special import expit
 
@@ -170,9 +170,12 @@ def others_of(study: Study, record: Values, names: list[str]) -> dict[str, Calla
             study, chosen_volumes(both, record, study)
         ),
         "other network: scaled and shifted by the record (DAFT)": lambda: held_back(
-            study, fused(study, "daft")
+            study, varied(study, fusion="daft")
         ),
-        "other network: not guided by the record": lambda: held_back(study, fused(study, "none")),
+        "other network: not guided by the record": lambda: held_back(study, varied(study, fusion="none")),
+        "other network: guided by tokens of the volumes, too": lambda: held_back(
+            study, varied(study, volume_tokens=True)
+        ),
     }
     return found
 

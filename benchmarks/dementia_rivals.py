@@ -121,13 +121,13 @@ def ridge(images: Values, study: Study) -> Method:
     return method
 
 
-def fused(study: Study, fusion: str) -> Method:
-    """The network of the run with another way in for the record; MMSE is hidden."""
+def varied(study: Study, **changes: object) -> Method:
+    """The network of the run with another way in for record or volumes; MMSE is hidden."""
 
     def method(train: Rows, test: Rows, seed: int) -> Values:
         learners, unseen = (study.cohort.of(rows) for rows in (train, test))
         models = risk_models(study.run, learners)
-        run = replace(study.run, network=replace(study.run.network, fusion=fusion))
+        run = replace(study.run, network=replace(study.run.network, **changes))  # type: ignore[arg-type]
         network = fit_network(run, learners, models, seed)
         people = with_offsets(unseen, models, study.run)
         record = people.clinical.clone()

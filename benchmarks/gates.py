@@ -1,11 +1,12 @@
-"""Which blocks deserve depth: learned, uncertainty, random and oracle gates at equal work.
+"""Which blocks deserve depth: fitted gain, learned, uncertainty, random and oracle gates at equal work.
 
     gates.py brain-t1 DATA
 
 Every gate ranks blocks and stages of a validation case; what is worth least is left out until the budget is
-met. `--budget` goes by uncertainty. Entropy and chance, which say nothing of stages, count half for the last
-one. The answer of a block does not depend on the others, so label maps are put together from the dense answer
-of each exit. Dice over structures of at least 100 voxels; work in FLOPs as the network counts it.
+met. `--budget` goes by the gain that `lnn-med calibrate` fitted. Entropy alone and chance, which say nothing
+of stages, count half for the last one. `auto` is what pays, without a budget. The answer of a block does not
+depend on the others, so label maps are put together from the dense answer of each exit. Dice over structures
+of at least 100 voxels; work in FLOPs as the network counts it.
 Beside the gates: an exit everywhere, and in the smallest box of blocks around what the trunk labelled, as a
 static network on a foreground crop would have it. Last, the time of the network as `predict` runs it, all
 depths in turn on every case.
@@ -30,8 +31,9 @@ from lnn_med.evaluation.statistics import paired_difference
 from lnn_med.inference.bundle import Bundle, load_bundle
 from lnn_med.inference.runtime import Engine, RuntimeConfig, has_bf16
 from lnn_med.models.costs import Costs
-from lnn_med.models.cover import Box, Plan, plan_within
-from lnn_med.models.lnn import LNN, by_uncertainty
+from lnn_med.models.cover import Box, Plan, plan, plan_within
+from lnn_med.models.expected_gain import ExpectedGain
+from lnn_med.models.lnn import LNN
 from lnn_med.training.datasets import Case, case_names, load_cases
 from lnn_med.training.loop import find_config
 from lnn_med.training.run_config import RunConfig, read_run_config
@@ -39,7 +41,7 @@ from lnn_med.training.validate import LARGE
 
 BUDGETS = (0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6, 0.8)
 PASSES = 3
-GATES = ("learned", "uncertainty", "random", "oracle")
+GATES = ("gain", "learned", "uncertainty", "random", "oracle")
 CPU = torch.device("cpu")
 
 
@@ -72,10 +74,12 @@ def answers(network: LNN, case: Case) -> Answers:
     right = F.avg_pool3d((found == truth).float()[:, None], size)[:, 0]  # (exits, I, J, K)
     seed = zlib.crc32(case.name.encode())
     chance = torch.rand(seen.entropy.shape, generator=torch.Generator().manual_seed(seed))
+    entropy, ratio, guess = seen.entropy[0].double().numpy(), np.ones(3), ExpectedGain.guess(stages)
     scores = {
+        "gain": torch.from_numpy((network.gain or guess).of(entropy, ratio))[None],
         "learned": seen.block_gate,
-        "uncertainty": by_uncertainty(seen.entropy, stages),
-        "random": by_uncertainty(chance, stages),
+        "uncertainty": torch.from_numpy(guess.of(entropy, ratio))[None],
+        "random": torch.from_numpy(guess.of(chance[0].double().numpy(), ratio))[None],
         "oracle": (right[1:] - right[:-1]).flip(0).cumsum(0).flip(0)[None],  # what this and later stages gain
     }
     return Answers(found, truth, scores, network.costs(tuple(truth.shape)))
@@ -87,6 +91,13 @@ def at_budget(case: Answers, gate: str, budget: float) -> tuple[Tensor, float]:
     everywhere = np.full(scores.shape[1:], len(scores))
     room = budget * case.costs.full - case.costs.trunk
     found = plan_within(everywhere, scores, case.costs.box, room)
+    work = (case.costs.trunk + found.cost) / case.costs.full
+    return composed(case.labels, torch.from_numpy(found.stages)), work
+
+
+def by_itself(case: Answers, gain: ExpectedGain) -> tuple[Tensor, float]:
+    """Label map and share of the full work at depth auto without a budget."""
+    found = plan(gain.wanted(case.scores["gain"][0].numpy()), case.costs.box)
     work = (case.costs.trunk + found.cost) / case.costs.full
     return composed(case.labels, torch.from_numpy(found.stages)), work
 
@@ -186,7 +197,13 @@ def print_dice(bundle: Bundle, config: RunConfig, cases: list[Case]) -> None:
             f"| {number + 1}, around the foreground | {work:.2f} | {mean_dice([m for m, _ in cropped]):.4f} |"
         )
     full = by_case([case.labels[-1] for case in seen])
-    print("\n| budget | " + " | ".join(GATES) + " | learned against full depth |")
+    if network.gain:
+        made = [by_itself(case, network.gain) for case in seen]
+        each, spent = by_case([m for m, _ in made]), np.array([w for _, w in made])
+        gap = paired_difference(each, full, list(range(len(each))))
+        print(f"| auto | {spent.mean():.2f} ({spent.min():.2f} to {spent.max():.2f}) | {each.mean():.4f} |")
+        print(f"\nauto against full depth {gap.estimate:+.4f} ({gap.low:+.4f} to {gap.high:+.4f})")
+    print("\n| budget | " + " | ".join(GATES) + " | gain against full depth |")
     print("|---|" + "---|" * (len(GATES) + 1))
     for budget in BUDGETS:
         cells, told = [], ""
@@ -194,7 +211,7 @@ def print_dice(bundle: Bundle, config: RunConfig, cases: list[Case]) -> None:
             made = [at_budget(case, gate, budget) for case in seen]
             each = by_case([m for m, _ in made])
             cells.append(f"{each.mean():.4f} ({np.mean([w for _, w in made]):.2f})")
-            if gate == "learned":
+            if gate == "gain":
                 gap = paired_difference(each, full, list(range(len(each))))
                 told = f"{gap.estimate:+.4f} ({gap.low:+.4f} to {gap.high:+.4f})"
         print(f"| {budget:g} | " + " | ".join(cells) + f" | {told} |")

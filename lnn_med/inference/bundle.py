@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ from lnn_med.inference.bundle_files import (
 from lnn_med.inference.calibration import Calibration
 from lnn_med.inference.model_space import ModelSpaceConfig
 from lnn_med.inference.percentiles import Percentiles
+from lnn_med.models.expected_gain import BOUND, ExpectedGain
 from lnn_med.models.lnn import LNN
 from lnn_med.models.lnn_config import LNNConfig
 
@@ -100,14 +101,17 @@ class Bundle:
         temperature = self.calibration.temperature
         if temperature:
             network.temperature.copy_(Tensor(temperature))
+        network.gain = self.calibration.gain
         if not all(bool(value.isfinite().all()) for value in network.state_dict().values()):
             raise InputError(Code.MODEL, f"{self.info.name}: the weights hold values that are not finite.")
         return network.eval()
 
     @property
     def answers_sha256(self) -> str:
-        """SHA-256 of what decides about probabilities: the hash of the weights and the temperatures."""
-        return hashlib.sha256(f"{self.weights_sha256} {self.calibration.temperature}".encode()).hexdigest()
+        """SHA-256 of what decides about labels and probabilities: hash of the weights, temperatures, gain."""
+        temperature, gain = self.calibration.temperature, self.calibration.gain
+        text = f"{self.weights_sha256} {temperature}" + (f" {astuple(gain)}" if gain else "")
+        return hashlib.sha256(text.encode()).hexdigest()
 
     @property
     def label_names(self) -> dict[int, str]:
@@ -144,9 +148,23 @@ def load_bundle(name_or_path: str | Path) -> Bundle:
         raise unusable(path, CALIBRATION, wrong)
     if not all(0 < value < 100 for value in temperature):
         raise unusable(path, CALIBRATION, "a temperature that is not between 0 and 100")
-    if percentiles.curves and percentiles.weights_sha256 != sums[WEIGHTS]:
-        raise unusable(path, PERCENTILES, "made with other weights")
-    return Bundle(path, info, sums[WEIGHTS], calibration, percentiles)
+    _check_gain(path, calibration.gain, info.network.exits - 1)
+    bundle = Bundle(path, info, sums[WEIGHTS], calibration, percentiles)
+    if percentiles.curves and percentiles.answers_sha256 != bundle.answers_sha256:
+        raise unusable(path, PERCENTILES, "made with other weights or another calibration")
+    return bundle
+
+
+def _check_gain(path: Path, gain: ExpectedGain | None, stages: int) -> None:
+    if gain is None:
+        return
+    for numbers in (gain.level, gain.power, gain.resolution):
+        if len(numbers) != stages:
+            raise unusable(path, CALIBRATION, f"gains of {len(numbers)} stages for {stages}")
+        if not all(-BOUND <= number <= BOUND for number in numbers):
+            raise unusable(path, CALIBRATION, f"a gain that is not between {-BOUND:g} and {BOUND:g}")
+    if min(gain.power) < 0 or not 0 <= gain.price <= 1:
+        raise unusable(path, CALIBRATION, "a power of entropy below 0, or a price that is not 0 to 1")
 
 
 def save_bundle(
@@ -162,7 +180,13 @@ def save_bundle(
 
 
 def save_calibration(path: Path, calibration: Calibration) -> Bundle:
-    """Replace calibration.json of the bundle at `path`, and the hashes."""
+    """Replace calibration.json of the bundle at `path`, and the hashes.
+
+    Percentiles that were measured at another depth or with other temperatures go.
+    """
+    before = read_json(path, CALIBRATION, Calibration)
+    if (before.temperature, before.gain) != (calibration.temperature, calibration.gain):
+        (path / PERCENTILES).unlink(missing_ok=True)
     write_json(path, CALIBRATION, calibration)
     return load_bundle(path)
 

@@ -1,4 +1,4 @@
-"""What a bundle's calibration.json says: temperatures, volume intervals, and how usual input looks.
+"""What a bundle's calibration.json says: temperatures, depth, volume intervals, and how usual input looks.
 
 The numbers are fitted by `lnn-med calibrate` on cases that no weight has seen.
 """
@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from lnn_med.models.expected_gain import ExpectedGain
 
 SMALLEST_SPREAD = 0.005  # of a volume; a network that is sure of every voxel is still no better than this
 WIDEST = 20.0  # factor; a few voxels in doubt would otherwise give litres
@@ -55,12 +57,13 @@ class Calibration:
     splits: tuple[str, ...] = ()  # of the bundle, whose cases were used
     cases: int = 0
     temperature: tuple[float, ...] = ()  # of each exit
+    gain: ExpectedGain | None = None  # of each fine stage, and where it pays
     coverage: float = 0.9  # of volume intervals
     volumes: Mapping[str, VolumeCalibration] = field(default_factory=dict)
     usual: UsualInput | None = None
     usual_stripped: UsualInput | None = None  # the same of scans whose skull was removed
     usual_doubt: float | None = None  # mean entropy within the labels that good unseen scans stay within
-    measured: Mapping[str, Any] = field(default_factory=dict)  # ECE before and after, reliability diagram
+    measured: Mapping[str, Any] = field(default_factory=dict)  # ECE, reliability diagram, worth of auto
 
     def oddness(self, summary: NDArray[np.float32]) -> float | None:
         """How unlike training scans, with or without skull, a scan looks; None when nothing is known."""

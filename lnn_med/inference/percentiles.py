@@ -85,13 +85,13 @@ def covariates(person: Person, usual_icv_mm3: float, log: bool) -> tuple[float, 
 class Percentiles:
     """Content of percentiles.json; empty for a bundle without reference people.
 
-    They hold for volumes of the weights `weights_sha256` at depth auto, for ages within `ages`, and for
+    They hold for volumes of the network `answers_sha256` at depth auto, for ages within `ages`, and for
     brains of their own size: where these weights find the structures in the MNI152 template is `template_mm`
     (RAS mm), so that a normalised image is noticed.
     """
 
     reference_people: str = ""  # who they are, and their licence
-    weights_sha256: str = ""
+    answers_sha256: str = ""
     people: int = 0
     ages: tuple[float, float] = (0.0, 0.0)  # years, youngest and oldest
     usual_icv_mm3: float = 0.0  # mean of the reference people

@@ -37,6 +37,7 @@ class ClassifierConfig:
     attention_block: int = 2
     attention_top_k: int = 8
     fusion: str = "cross"
+    volume_tokens: bool = False  # structure volumes ask the image beside the record
     dropout: float = 0.3  # of whole image tokens, in training
 
     def __post_init__(self) -> None:
@@ -91,10 +92,10 @@ class Exit(nn.Module):
         nn.init.zeros_(self.score.weight)
         nn.init.zeros_(self.score.bias)
 
-    def forward(self, clinical: Tensor, tokens: Tensor, inside: Tensor) -> Tensor:
-        """(B, K, C), (B, N, C), (B, N) -> evidence (B, tasks, N)."""
+    def forward(self, asking: list[Tensor], tokens: Tensor, inside: Tensor) -> Tensor:
+        """Groups of tokens that ask, each (B, K, C) and heard alike; (B, N, C), (B, N) -> (B, tasks, N)."""
         tokens = self.norm(tokens)
-        attention = self.look(clinical, tokens, inside)  # (B, heads, N)
+        attention = torch.stack([self.look(group, tokens, inside) for group in asking]).mean(dim=0)
         scores = self.score(tokens).unflatten(-1, (-1, len(TASKS)))  # (B, N, heads, tasks)
         return torch.einsum("bhn,bnht->btn", attention, scores)
 
@@ -127,6 +128,7 @@ class BrainClassifier(nn.Module):
         self.place = nn.Parameter(0.1 * torch.randn(width, *config.grid))
         self.gain = nn.Parameter(0.1 * torch.randn(width, *config.grid))  # what counts differs by place
         self.record = ClinicalTokens(config.clinical, width)
+        self.sizes = ClinicalTokens(config.structures, width) if config.volume_tokens else None
         self.daft = ScaleAndShift(config.clinical, width) if config.fusion == "daft" else None
         self.stages = nn.ModuleList(Stage(config) for _ in range(config.stages))
         self.exits = nn.ModuleList(Exit(config) for _ in range(config.exits))
@@ -147,14 +149,16 @@ class BrainClassifier(nn.Module):
             offset: logit of dementia from volumes and record (B,).
         """
         record = self.record((clinical - self.clinical_centre) / self.clinical_spread)
-        of_volumes = self.of_volumes((volumes - self.volume_centre) / self.volume_spread)
+        usual_volumes = (volumes - self.volume_centre) / self.volume_spread
+        of_volumes = self.of_volumes(usual_volumes)
+        sizes = [] if self.sizes is None else [self.sizes(usual_volumes)]
         rest = torch.cat([offset[:, None], of_volumes], dim=1)
         answers = []
         x = self._tokens(image, inside)
         for number, leave in enumerate(self.exits):
             if number:
                 x = self.stages[number - 1](x)
-            evidence = self._evidence(leave, record, x, inside)
+            evidence = self._evidence(leave, record, sizes, x, inside)
             answers.append(Answer(rest + evidence.sum(dim=-1), evidence.unflatten(-1, self.config.grid)))
         return answers
 
@@ -167,13 +171,15 @@ class BrainClassifier(nn.Module):
             kept = kept * (torch.rand_like(kept) >= self.config.dropout)
         return x * kept
 
-    def _evidence(self, leave: nn.Module, record: Tensor, x: Tensor, inside: Tensor) -> Tensor:
+    def _evidence(
+        self, leave: nn.Module, record: Tensor, sizes: list[Tensor], x: Tensor, inside: Tensor
+    ) -> Tensor:
         """What places say, (B, tasks, N); the record guides dementia alone, as it holds age and sex."""
         tokens, within = x.flatten(2).transpose(1, 2), inside.flatten(1)
-        nothing = self.record.missing.expand_as(record)
+        nothing = [self.record.missing.expand_as(record), *sizes]
         blind = leave(nothing, tokens, within)
         if self.daft is not None:
             guided = leave(nothing, self.daft(record, tokens, within), within)
         else:
-            guided = leave(record, tokens, within) if self.config.fusion == "cross" else blind
+            guided = leave([record, *sizes], tokens, within) if self.config.fusion == "cross" else blind
         return torch.cat([guided[:, :1], blind[:, 1:]], dim=1)

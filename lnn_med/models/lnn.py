@@ -1,8 +1,8 @@
-"""LNN: a trunk answers for the whole volume at half resolution, gates choose blocks for finer stages.
+"""LNN: a trunk answers for the whole volume at half resolution, blocks where they gain get finer stages.
 
     image ──► trunk (1/2 … 1/16, sparse attention) ──► exit 1, everywhere
                 │                │
-                │              gates (case, block)
+                │         expected gain, or gates (case, block)
                 ▼                ▼
     image ──► stage 1 at full resolution, chosen blocks ──► exit 2
                 ▼
@@ -28,24 +28,26 @@ from lnn_med.models.adaptive_depth import Corner, Gates, block_entropy, decide, 
 from lnn_med.models.blocks import Branch, ChannelNorm, ChannelsLast, ResidualBlock, grow, shrink
 from lnn_med.models.costs import Costs, costs_of
 from lnn_med.models.cover import Grid, Plan, plan, plan_within
+from lnn_med.models.expected_gain import ExpectedGain
 from lnn_med.models.layer_attention import LayerAttentionStage
 from lnn_med.models.lnn_config import LNNConfig
 from lnn_med.models.reversible import ReversibleBlock, ReversibleStage
 from lnn_med.models.sparse_attention import BlockSparseAttention
 
-LATER_STAGE = 0.5  # what a stage is worth of the one before, for the same uncertainty
 GATHER_CHUNK = 16  # blocks computed at once; 16 x 26³ x 32 channels stay in the level-3 cache
 
 
 class TrunkOutput(NamedTuple):
     """`features` (B, C, X/2, Y/2, Z/2); gate logits of case (B, stages) and blocks (B, stages, I, J, K);
-    `summary` (B, 2C), see `foreground_summary`; `entropy` of exit 1, mean of each block (B, I, J, K)."""
+    `summary` (B, 2C), see `foreground_summary`; `entropy` of exit 1, mean of each block (B, I, J, K);
+    `spacing_ratio` (B, 3), see `Gates`."""
 
     features: Tensor
     case_gate: Tensor
     block_gate: Tensor
     summary: Tensor
     entropy: Tensor
+    spacing_ratio: Tensor
 
 
 class LNNOutput(NamedTuple):
@@ -189,6 +191,7 @@ class LNN(nn.Module):
         self.exit = nn.ConvTranspose3d(config.trunk_channels[0], config.classes, 2, stride=2)
         self.fine = FineStages(config)
         self.gates = Gates(config.trunk_channels[0], len(config.fine_blocks), config.block_size // 2)
+        self.gain: ExpectedGain | None = None  # fitted on calibration cases
         self.register_buffer("temperature", torch.ones(config.exits))
         self.to(memory_format=ChannelsLast)  # type: ignore[call-overload]
 
@@ -242,7 +245,7 @@ class LNN(nn.Module):
         with torch.autocast(image.device.type, enabled=False):
             case, block = self.gates(features.detach(), entropy, spacing_ratio)
         blocks = F.avg_pool3d(entropy, self.config.block_size // 2)[:, 0]
-        return TrunkOutput(features, case, block, summary, blocks)
+        return TrunkOutput(features, case, block, summary, blocks, spacing_ratio)
 
     def exit_at(self, features: Tensor, corner: tuple[int, int, int]) -> Tensor:
         """Exit-1 logits (B, classes, X/2, Y/2, Z/2) at one of the eight voxels below each trunk voxel."""
@@ -299,10 +302,10 @@ class LNN(nn.Module):
 
         Args:
             image: normalised intensities, sizes multiples of `multiple`.
-            depth: "auto": gates decide block by block; "full": the last exit everywhere; 1, 2, ...: that exit
+            depth: "auto": decided block by block; "full": the last exit everywhere; 1, 2, ...: that exit
                 everywhere.
             budget: with "auto", share of the full network's FLOPs that a case may cost, 0 to 1: spent where
-                exit 1 is least certain, whether gates would switch blocks on or not; the trunk always runs.
+                it is expected to gain most, whether it pays or not; the trunk always runs.
             spacing_ratio: see `Gates`.
         """
         seen = self.see(image, spacing_ratio)
@@ -328,17 +331,21 @@ class LNN(nn.Module):
     def _plans(self, seen: TrunkOutput, costs: Costs, budget: float | None) -> list[Plan]:
         """Which boxes of blocks are computed deeper, case by case.
 
-        Without a budget those that the gates switch on. With one as many as it pays for, those first where
-        exit 1 is least certain: at equal work this gives more than the gates' logits (docs/network.md).
+        Without a budget those whose expected gain pays, or, as long as nothing is fitted, those that the
+        gates switch on. With one as many as it pays for, those first that gain most (docs/network.md).
         """
-        if budget is None:
-            decided = decide(seen.case_gate, seen.block_gate).cpu().numpy()
-            return [plan(case, costs.box) for case in decided]
         stages = self.config.exits - 1
-        scores = by_uncertainty(seen.entropy, stages).double().cpu().numpy()
-        everything = np.full(scores.shape[2:], stages)
-        room = max(0.0, budget * costs.full - costs.trunk)
-        return [plan_within(everything, case, costs.box, room) for case in scores]
+        gain = self.gain or ExpectedGain.guess(stages)
+        entropy, ratio = (each.double().cpu().numpy() for each in (seen.entropy, seen.spacing_ratio))
+        gains = [gain.of(*case) for case in zip(entropy, ratio, strict=True)]
+        if budget is not None:
+            everything = np.full(entropy.shape[1:], stages)
+            room = max(0.0, budget * costs.full - costs.trunk)
+            return [plan_within(everything, case, costs.box, room) for case in gains]
+        if self.gain:
+            return [plan(gain.wanted(case), costs.box) for case in gains]
+        decided = decide(seen.case_gate, seen.block_gate).cpu().numpy()
+        return [plan(case, costs.box) for case in decided]
 
     def dense(self, image: Tensor, features: Tensor, stages: int) -> Tensor:
         """Logits (B, classes, X, Y, Z) with so many stages everywhere; not divided by their temperature."""
@@ -368,12 +375,6 @@ class LNN(nn.Module):
     def costs(self, shape: tuple[int, ...]) -> Costs:
         """FLOPs of the parts for one volume of that shape."""
         return costs_of(self, shape)
-
-
-def by_uncertainty(entropy: Tensor, stages: int) -> Tensor:
-    """Worth of stages in blocks (B, stages, I, J, K): entropy (B, I, J, K), half as much each stage on."""
-    halves = LATER_STAGE ** torch.arange(stages, device=entropy.device)
-    return entropy[:, None] * halves[:, None, None, None]
 
 
 def foreground_summary(features: Tensor, inside: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Calibrate a bundle on cases no weight has seen: temperatures, volume intervals, the look of usual input."""
+"""Calibrate a bundle on cases no weight has seen: temperatures, depth, volume intervals, usual input."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from lnn_med.errors import ConfigError
 from lnn_med.evaluation.dataset import EvaluationCase, select_cases
@@ -24,6 +25,7 @@ from lnn_med.inference.predict import HEAD, job_of
 from lnn_med.inference.quality import doubt
 from lnn_med.inference.runtime import Engine, RuntimeConfig, has_bf16
 from lnn_med.io.nifti import read_nifti
+from lnn_med.models.lnn import LNN
 from lnn_med.training.calibration_fit import (
     FOLDS,
     Measured,
@@ -34,6 +36,7 @@ from lnn_med.training.calibration_fit import (
     usual_limit,
     volume_calibration,
 )
+from lnn_med.training.gain_fit import SeenBlocks, fit_gain, seen_blocks, worth_of_auto
 from lnn_med.transforms.augment import dilate
 from lnn_med.volume import Volume
 
@@ -64,11 +67,13 @@ def calibrate(
 ) -> Bundle:
     """Fit a bundle's calibration.json on the cases of its splits `val` and `calibration`.
 
-    Temperature (Guo 2017) minimises the NLL of each exit around the labels. Volume intervals are split
-    conformal (Lei 2018) on |log of measured over true volume| in units of the uncertain share. Unusual input
-    is told by the Mahalanobis distance of trunk features (Lee 2018) from those of the training cases; for
-    heads also from those of the same cases without skull.
+    Temperature (Guo 2017) minimises the NLL of each exit around the labels. What fine stages gain is fitted
+    to the doubt of exit 1, and the price of depth auto so that it keeps the Dice of full depth. Volume
+    intervals are split conformal (Lei 2018) on |log of measured over true volume| in units of the uncertain
+    share. Unusual input is told by the Mahalanobis distance of trunk features (Lee 2018) from those of the
+    training cases; for heads also from those of the same cases without skull.
     Everything that is reported is cross-fitted: judged on cases that did not take part in the fit.
+    Percentiles and classifiers that were made before do not fit the bundle any more: make them anew.
 
     Args:
         bundle: loaded, by name, or by folder.
@@ -90,12 +95,14 @@ def calibrate(
         raise ConfigError(f"{out.name} is not empty; name a new folder for the calibrated copy.")
     head = job_of(model.info.labels) == HEAD
     variants = (False, True) if head else (False,)  # with and without skull
-    steps = _Steps((1 + len(variants)) * len(data.unseen) + len(variants) * len(data.trained), progress)
+    steps = _Steps((2 + len(variants)) * len(data.unseen) + len(variants) * len(data.trained), progress)
     samples = [_sample(case, model, steps) for case in data.unseen]
     temperature = fit_temperatures(samples)
-    engine = Engine(
-        replace(model, calibration=Calibration(temperature=temperature)), RuntimeConfig(device="cpu")
-    )
+    warmed = replace(model, calibration=Calibration(temperature=temperature))
+    blocks = [_blocks(case, warmed, steps) for case in data.unseen]
+    gain = fit_gain(blocks)
+    decided = Calibration(temperature=temperature, gain=gain)
+    engine = Engine(replace(model, calibration=decided), RuntimeConfig(device="cpu"))
     quick = Engine(engine.bundle, RuntimeConfig(depth=1, device="cpu"))  # the trunk alone
     measured = [[_measure(case, engine, steps, bare) for case in data.unseen] for bare in variants]
     names = {label.index: label.name for label in model.info.labels}
@@ -111,34 +118,48 @@ def calibrate(
         splits=SPLITS,
         cases=len(data.unseen),
         temperature=temperature,
+        gain=gain,
         coverage=coverage,
         volumes={name: volume_calibration(measured[0], index, coverage) for index, name in names.items()},
         usual=usual[0],
         usual_stripped=usual[1] if head else None,
         usual_doubt=usual_limit([case.doubt for cases in measured for case in cases]),
-        measured=reliability(samples) | {"region": REGION},
+        measured=reliability(samples) | {"region": REGION, "auto": worth_of_auto(blocks)},
     )
     return save_calibration(_target(model, out), fitted)
 
 
 def _sample(case: EvaluationCase, model: Bundle, steps: _Steps) -> Sample:
     """Logits of every exit at voxels around the labels, in model space."""
+    network, image, labels, ratio = _seen(case, model)
+    where = dilate(labels > 0, MARGIN).flatten().nonzero().flatten()
+    chosen = where[torch.randperm(len(where), generator=torch.Generator().manual_seed(0))[:SAMPLE]]
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=steps.bf16):
+        logits = [
+            network(image, number, spacing_ratio=torch.tensor([ratio])).logits[0].flatten(1)[:, chosen]
+            for number in range(1, model.info.network.exits + 1)
+        ]
+    steps.advance()
+    return Sample(torch.stack([each.t().float() for each in logits]), labels.flatten()[chosen])
+
+
+def _blocks(case: EvaluationCase, model: Bundle, steps: _Steps) -> list[SeenBlocks]:
+    """What every exit answers in each block, at growing voxel spacing."""
+    network, image, labels, ratio = _seen(case, model)
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=steps.bf16):
+        found = list(seen_blocks(network, image, labels, ratio))
+    steps.advance()
+    return found
+
+
+def _seen(case: EvaluationCase, model: Bundle) -> tuple[LNN, Tensor, Tensor, tuple[float, float, float]]:
+    """The network; image (1, 1, X, Y, Z) and labels (X, Y, Z) in model space; the spacing ratio."""
     volume, reference = _read(case)
     seen = into_model_space(volume, model.info.space)
     grouped = group(reference.data, model.info.labels)
     labels = torch.from_numpy(seen.placement.labels_to_model(grouped).astype(np.int64))
-    where = dilate(labels > 0, MARGIN).flatten().nonzero().flatten()
-    chosen = where[torch.randperm(len(where), generator=torch.Generator().manual_seed(0))[:SAMPLE]]
-    network = model.network()
     image = torch.from_numpy(seen.image)[None, None]
-    ratio = torch.tensor([spacing_ratio(volume, model.info.space.spacing_mm)])
-    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=steps.bf16):
-        logits = [
-            network(image, number, spacing_ratio=ratio).logits[0].flatten(1)[:, chosen].t().float()
-            for number in range(1, model.info.network.exits + 1)
-        ]
-    steps.advance()
-    return Sample(torch.stack(logits), labels.flatten()[chosen])
+    return model.network(), image, labels, spacing_ratio(volume, model.info.space.spacing_mm)
 
 
 def _measure(case: EvaluationCase, engine: Engine, steps: _Steps, bare: bool) -> Measured:

@@ -83,7 +83,7 @@ def add_percentiles(
     ages = [person.age for person in people]
     percentiles = Percentiles(
         reference_people=reference,
-        weights_sha256=model.weights_sha256,
+        answers_sha256=model.answers_sha256,
         people=len(people),
         ages=(min(ages), max(ages)),
         usual_icv_mm3=usual_icv_mm3,

@@ -145,7 +145,7 @@ def apply(
         image, labels = _cut(image, labels, chosen.cut)
     ratio = torch.ones(3)
     if chosen.resolution_mm is not None:
-        image = _coarsen(image, chosen.resolution_mm, spacing_mm)
+        image = coarsen(image, chosen.resolution_mm, spacing_mm)
         ratio = torch.tensor(chosen.resolution_mm) / spacing_mm
     return _intensity(image, chosen), labels, ratio
 
@@ -216,7 +216,8 @@ def _cut(image: Tensor, labels: Tensor, cut: tuple[int, bool, float]) -> tuple[T
     return image * mask, torch.where(mask, labels, 0)
 
 
-def _coarsen(image: Tensor, resolution_mm: tuple[float, ...], spacing_mm: float) -> Tensor:
+def coarsen(image: Tensor, resolution_mm: tuple[float, ...], spacing_mm: float) -> Tensor:
+    """An image (1, X, Y, Z) averaged to voxels of that size and interpolated back to its own grid."""
     shape = image.shape[1:]
     coarse = [max(2, round(n * spacing_mm / mm)) for n, mm in zip(shape, resolution_mm, strict=True)]
     small = F.interpolate(image[None], size=coarse, mode="area")

@@ -8,6 +8,7 @@ import struct
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,6 +36,7 @@ from lnn_med.inference.bundle_files import (
 )
 from lnn_med.inference.calibration import Calibration, UsualInput, VolumeCalibration
 from lnn_med.inference.percentiles import Curve, Percentiles
+from lnn_med.models.expected_gain import ExpectedGain
 from lnn_med.models.lnn import LNN
 from tests.inference.heads import info
 
@@ -58,6 +60,7 @@ CALIBRATED = Calibration(
     usual=UsualInput((0.0, 1.0), ((4.0, 0.0), (0.0, 1.0)), 2.0),
     measured={"exits": []},
 )
+GAIN = ExpectedGain(level=(-1.5, -3.0), power=(1.1, 1.2), resolution=(-0.6, -0.2), price=0.001)
 
 
 @pytest.fixture
@@ -116,30 +119,54 @@ def test_saving_again_replaces_the_weights(bundle: Bundle) -> None:
     assert save_bundle(bundle.path, info(), other, "").weights_sha256 != bundle.weights_sha256
 
 
-def test_the_hash_of_the_answers_changes_with_weights_and_temperatures_alone(bundle: Bundle) -> None:
+def test_the_hash_of_the_answers_changes_with_weights_temperatures_and_gain_alone(bundle: Bundle) -> None:
     before = bundle.answers_sha256
     intervals = replace(CALIBRATED, coverage=0.8)
     assert save_calibration(bundle.path, intervals).answers_sha256 == before
     warmer = replace(CALIBRATED, temperature=(1.5, 0.5, 2.1))
     assert save_calibration(bundle.path, warmer).answers_sha256 != before
+    deeper = replace(CALIBRATED, gain=GAIN)
+    assert save_calibration(bundle.path, deeper).answers_sha256 != before
+    assert load_bundle(bundle.path).network().gain == GAIN
     assert save_bundle(bundle.path, info(), LNN(info().network), "").answers_sha256 != before
     assert save_calibration(bundle.path, CALIBRATED).answers_sha256 != before
 
 
-def percentiles(weights_sha256: str) -> Percentiles:
+@pytest.mark.parametrize(
+    ("wrong", "word"),
+    [
+        ({"level": (0.0,)}, "gains of 1 stages for 2"),
+        ({"resolution": (0.0, 1e9)}, "not between"),
+        ({"power": (1.0, -1.0)}, "below 0"),
+        ({"price": -0.1}, "price"),
+    ],
+)
+def test_gains_that_no_network_has_are_refused(bundle: Bundle, wrong: dict[str, Any], word: str) -> None:
+    calibrated = replace(CALIBRATED, gain=replace(GAIN, **wrong))
+    assert word in refused(lambda: save_calibration(bundle.path, calibrated))
+
+
+def percentiles(answers_sha256: str) -> Percentiles:
     curve = Curve(True, (8.0, -0.05, 0.0, 0.03, 0.8), (-2.0, 0.1), inside=0.88)
     return Percentiles(
-        "people", weights_sha256, 50, (20.0, 86.0), 1.5e6, {"Hippocampus": curve}, {"women": 25}
+        "people", answers_sha256, 50, (20.0, 86.0), 1.5e6, {"Hippocampus": curve}, {"women": 25}
     )
 
 
 def test_percentiles_come_back_and_go_with_their_weights(bundle: Bundle) -> None:
-    made = percentiles(bundle.weights_sha256)
+    made = percentiles(bundle.answers_sha256)
     assert save_percentiles(bundle.path, made).percentiles == made
     assert load_bundle(bundle.path).calibration == CALIBRATED
+    assert save_calibration(bundle.path, replace(CALIBRATED, coverage=0.8)).percentiles == made
     again = save_bundle(bundle.path, info(), LNN(info().network), "")
     assert again.percentiles == Percentiles()
     assert not (bundle.path / PERCENTILES).exists()
+
+
+def test_percentiles_go_with_the_depth_they_were_measured_at(bundle: Bundle) -> None:
+    save_percentiles(bundle.path, percentiles(bundle.answers_sha256))
+    dearer = replace(CALIBRATED, gain=replace(GAIN, price=0.02))
+    assert save_calibration(bundle.path, dearer).percentiles == Percentiles()
 
 
 def test_percentiles_of_other_weights_are_refused(bundle: Bundle) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -35,10 +36,14 @@ def people(seed: int = 1) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     return image, inside, volumes, clinical, torch.randn(N, generator=generator)
 
 
-@pytest.mark.parametrize("fusion", ["cross", "daft", "none"])
+@pytest.mark.parametrize(
+    ("fusion", "tokens"),
+    [("cross", False), ("cross", True), ("daft", False), ("daft", True), ("none", False)],
+)
 @torch.no_grad()
-def test_every_exit_answers_for_a_batch_as_for_each_case_alone(fusion: str) -> None:
-    model = network(ClassifierConfig(5, 7, GRID, width=8, attention_top_k=2, fusion=fusion))
+def test_every_exit_answers_for_a_batch_as_for_each_case_alone(fusion: str, tokens: bool) -> None:
+    config = ClassifierConfig(5, 7, GRID, width=8, attention_top_k=2, fusion=fusion, volume_tokens=tokens)
+    model = network(config)
     together = model(*people())
     assert len(together) == CONFIG.exits
     for n in range(N):
@@ -64,6 +69,16 @@ def test_volumes_tell_age_and_sex_and_not_dementia() -> None:
     )
     assert torch.equal(first[:, 0], other[:, 0])
     assert ((first - other)[:, 1:].abs() > 1e-3).all()
+
+
+@torch.no_grad()
+def test_tokens_of_volumes_guide_where_dementia_is_looked_for() -> None:
+    model = network(replace(CONFIG, volume_tokens=True))
+    image, inside, volumes, clinical, offset = people()
+    first, other = (model(image, inside, each, clinical, offset)[-1] for each in (volumes, volumes + 1))
+    assert ((first.logits - other.logits)[:, 0].abs() > 1e-4).all()  # float32 rounds at 1e-7
+    told = offset + first.evidence[:, 0].flatten(1).sum(-1)
+    assert torch.allclose(first.logits[:, 0], told, atol=1e-5)  # but all that is added is still of places
 
 
 @torch.no_grad()

@@ -13,7 +13,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from lnn_med.models.blocks import ChannelNorm, ResidualBlock
-from lnn_med.models.cover import Box, Plan
+from lnn_med.models.cover import Box, Plan, plan
+from lnn_med.models.expected_gain import ExpectedGain
 from lnn_med.models.layer_attention import LayerAttentionStage
 from lnn_med.models.lnn import LNN
 from lnn_med.models.lnn_config import LNNConfig
@@ -252,6 +253,26 @@ def test_a_budget_goes_where_the_first_exit_doubts(network: LNN, image: Tensor) 
         (found,) = network._plans(seen._replace(entropy=doubts), costs, 1.001 * price / costs.full)
         deep = {tuple(place): int(found.stages[tuple(place)]) for place in np.argwhere(found.stages)}
         assert deep == expected
+
+
+@torch.inference_mode()
+def test_auto_goes_where_the_fitted_gain_pays_and_coarse_scans_leave_earlier(
+    network: LNN, image: Tensor
+) -> None:
+    fitted, costs = copy.deepcopy(network), network.costs(SHAPE)
+    entropy = network.see(image[:1]).entropy
+    price, most = (float(entropy.quantile(share)) for share in (0.6, 0.95))
+    halved = float(np.log(price / most) / np.log(2))  # at 2 the 0.95 quantile gains what the 0.6 does at 1
+    later = 0.5 * np.log(price / most)
+    fitted.gain = ExpectedGain((0.0, later), (1.0, 1.0), (halved, halved), price)
+    native, coarse = (fitted(image[:1], "auto", spacing_ratio=torch.full((1, 3), r)) for r in (1.0, 2.0))
+    pays = torch.stack([entropy, entropy * np.exp(later)]) > price
+    assert (native.stages >= pays.sum(dim=0)).all()  # boxes may hold more
+    expected = plan(pays.sum(dim=0)[0].numpy(), costs.box)
+    assert np.array_equal(native.stages[0].numpy(), expected.stages)
+    assert native.flops == [costs.trunk + expected.cost]
+    assert costs.trunk < coarse.flops[0] < native.flops[0] < costs.full
+    assert int(coarse.stages.amax()) > 0
 
 
 @pytest.mark.parametrize("shape", [SHAPE, (48, 32, 32)])  # 480 tokens: dense attention; 768: blocks

@@ -138,7 +138,7 @@ def test_a_bundle_is_calibrated_and_predicts_with_it(bundle: Bundle, tmp_path: P
     data = bundle.path.parent / "data"
     seen: list[tuple[int, int]] = []
     made = calibrate(bundle, data, tmp_path / "copy", 0.8, date(2026, 1, 31), lambda *now: seen.append(now))
-    assert seen == [(n, 24) for n in range(1, 25)]  # 10 unseen cases twice, 4 of training once
+    assert seen == [(n, 34) for n in range(1, 35)]  # 10 unseen cases twice, 4 of training once
     assert bundle.calibration == Calibration()
     assert made.weights_sha256 == bundle.weights_sha256
     found = made.calibration
@@ -154,11 +154,15 @@ def test_a_bundle_is_calibrated_and_predicts_with_it(bundle: Bundle, tmp_path: P
     prediction = Predictor((made.path,))(scan)
     for structure in prediction.structures:
         quantile = found.volumes[structure.name].quantile
-        assert (structure.interval_mm3 is None) == (quantile is None or structure.volume_mm3 == 0)
+        if quantile is None or structure.volume_mm3 == 0:
+            assert structure.interval_mm3 is None
         if structure.interval_mm3 is not None and structure.volume_mm3 is not None:
             assert structure.coverage == 0.8
             low, high = structure.interval_mm3
             assert low * high == pytest.approx(structure.volume_mm3**2)
+    assert any(structure.interval_mm3 for structure in prediction.structures)
+    assert found.gain == made.network().gain
+    assert [row["times_coarser"] for row in found.measured["auto"]] == [1.0, 1.5, 2.0]
 
 
 def test_a_temperature_that_the_weights_bring_along_is_not_counted_twice(
@@ -181,7 +185,10 @@ def test_heads_are_also_told_apart_without_their_skull(bundle: Bundle, tmp_path:
     head = save_bundle(tmp_path / "head", info, bundle.network(), "# card\n")
     seen: list[tuple[int, int]] = []
     found = calibrate(head, bundle.path.parent / "data", progress=lambda *now: seen.append(now)).calibration
-    assert seen[-1] == (38, 38)  # 10 unseen cases once for temperature, twice whole; 4 of training twice
+    assert seen[-1] == (
+        48,
+        48,
+    )  # 10 unseen cases for temperature, depth, and twice whole; 4 of training twice
     assert found.usual is not None
     assert found.usual_stripped is not None
     assert found.usual.mean != found.usual_stripped.mean
