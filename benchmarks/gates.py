@@ -69,8 +69,8 @@ def answers(network: LNN, case: Case) -> Answers:
     image, truth = case.image.float()[None, None], case.labels.long()
     size, stages = network.config.block_size, network.config.exits - 1
     with torch.autocast("cpu", torch.bfloat16, enabled=has_bf16(CPU)):
-        seen = network.see(image)
-        found = torch.stack([network(image, n).logits[0].argmax(0) for n in range(1, stages + 2)])
+        seen, logits = network.every_exit(image)
+        found = torch.stack([each[0].argmax(dim=0) for each in logits])
     right = F.avg_pool3d((found == truth).float()[:, None], size)[:, 0]  # (exits, I, J, K)
     seed = zlib.crc32(case.name.encode())
     chance = torch.rand(seen.entropy.shape, generator=torch.Generator().manual_seed(seed))

@@ -328,6 +328,16 @@ class LNN(nn.Module):
         flops = [costs.dense[exit_number - 1]] * len(logits)
         return LNNOutput(logits, stages, seen.summary, flops, seen.features)
 
+    def every_exit(
+        self, image: Tensor, spacing_ratio: Tensor | None = None
+    ) -> tuple[TrunkOutput, list[Tensor]]:
+        """What the trunk sees, and the logits of all exits everywhere, each as `forward` gives them."""
+        seen = self.see(image, spacing_ratio)
+        whole = [(n, 0, 0, 0) for n in range(len(image))]
+        i, j, k = image.shape[2:]
+        logits = self.exits_of_boxes(image, seen.features, whole, (i, j, k), self.config.exits - 1)
+        return seen, [each / t.to(each.dtype) for each, t in zip(logits, self.temperature, strict=True)]
+
     def _plans(self, seen: TrunkOutput, costs: Costs, budget: float | None) -> list[Plan]:
         """Which boxes of blocks are computed deeper, case by case.
 

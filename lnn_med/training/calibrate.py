@@ -135,12 +135,10 @@ def _sample(case: EvaluationCase, model: Bundle, steps: _Steps) -> Sample:
     where = dilate(labels > 0, MARGIN).flatten().nonzero().flatten()
     chosen = where[torch.randperm(len(where), generator=torch.Generator().manual_seed(0))[:SAMPLE]]
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=steps.bf16):
-        logits = [
-            network(image, number, spacing_ratio=torch.tensor([ratio])).logits[0].flatten(1)[:, chosen]
-            for number in range(1, model.info.network.exits + 1)
-        ]
+        _, logits = network.every_exit(image, torch.tensor([ratio]))
     steps.advance()
-    return Sample(torch.stack([each.t().float() for each in logits]), labels.flatten()[chosen])
+    around = [each[0].flatten(1)[:, chosen].t().float() for each in logits]
+    return Sample(torch.stack(around), labels.flatten()[chosen])
 
 
 def _blocks(case: EvaluationCase, model: Bundle, steps: _Steps) -> list[SeenBlocks]:

@@ -20,7 +20,7 @@ def model_card(info: BundleInfo) -> str:
     gates = ""
     if metrics["dice_auto"] is not None:
         share = 100 * metrics["active_blocks"]
-        gates = f", {metrics['dice_auto']:.3f} with gates ({share:.0f} % of the blocks active)"
+        gates = f", {metrics['dice_auto']:.3f} with learned gates ({share:.0f} % of the blocks active)"
     return f"""# {info.name} {info.version}
 
 {info.job[0].upper()}{info.job[1:]}. **Research use only; not a medical device.**

@@ -77,12 +77,11 @@ def seen_blocks(network: LNN, image: Tensor, truth: Tensor, ratio: Sequence[floa
         ratio: voxel spacing of the scan over that of the model grid (3,).
     """
     size = network.config.block_size
-    exits = range(1, network.config.exits + 1)
     for factor in COARSER:
         spacing = tuple(factor * each for each in ratio)
         blurred = image if factor == 1 else coarsen(image[0], spacing, 1.0)[None]
-        seen = network.see(blurred, torch.tensor([spacing]))
-        labels = [network(blurred, number).logits[0].argmax(dim=0) for number in exits]
+        seen, logits = network.every_exit(blurred, torch.tensor([spacing]))
+        labels = [each[0].argmax(dim=0) for each in logits]
         counts = [_counts(each, truth, network.config.classes, size) for each in labels]
         found, right = (np.stack(each) for each in zip(*counts, strict=True))
         true = torch.bincount(truth.flatten(), minlength=network.config.classes).numpy()

@@ -187,6 +187,17 @@ def test_depth_numbers_run_that_exit_and_full_runs_the_last(network: LNN, image:
     assert TINY.depths == (4, 6, 7)
 
 
+@torch.inference_mode()
+def test_every_exit_is_what_each_gives_alone(network: LNN, image: Tensor) -> None:
+    warm = copy.deepcopy(network)
+    warm.temperature.copy_(torch.tensor([2.0, 0.5, 1.5]))
+    ratio = torch.tensor([[1.0, 1.0, 3.0], [1.0, 2.0, 1.0]])
+    seen, exits = warm.every_exit(image, ratio)
+    assert torch.equal(seen.spacing_ratio, ratio)
+    for number, logits in enumerate(exits, start=1):
+        torch.testing.assert_close(logits, warm(image, number).logits, **CLOSE)
+
+
 @pytest.mark.parametrize("depth", [0, 4, -1])
 def test_a_depth_beyond_the_exits_is_refused(network: LNN, image: Tensor, depth: int) -> None:
     with pytest.raises(ValueError, match="1 to 3"):
