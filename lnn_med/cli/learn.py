@@ -130,7 +130,7 @@ def calibrate(
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> int:
-    """Fit temperatures, volume intervals and the look of usual input on cases that no weight has seen."""
+    """Fit temperatures, where depth pays, volume intervals and usual input, on cases no weight has seen."""
     set_up_logging(verbose)
     keep_memory()
     with counting(as_json, "Calibrating", None) as progress:
@@ -141,10 +141,11 @@ def calibrate(
 
         made = run_calibration(bundle, dataset, out, coverage, progress=advance)
     found = made.calibration
-    exits = found.measured["exits"]
+    exits, auto = found.measured["exits"], found.measured["auto"]
     if as_json:
         volumes = {name: asdict(entry) for name, entry in found.volumes.items()}
-        show_json({"bundle": str(made.path), "cases": found.cases, "exits": exits, "volumes": volumes})
+        known = {"bundle": str(made.path), "cases": found.cases, "exits": exits, "auto": auto}
+        show_json(known | {"volumes": volumes})
         return DONE
     text = console()
     rows = [
@@ -152,6 +153,12 @@ def calibrate(
         for n, (t, each) in enumerate(zip(found.temperature, exits, strict=True), start=1)
     ]
     show_table(text, "", ("exit", "temperature", "ECE before", "ECE after", "ECE of chance"), rows)
+    depths = [
+        (each["times_coarser"], each["dice_full"], each["dice_auto"], each["work"], *each["blocks"])
+        for each in auto
+    ]
+    share = (f"blocks that leave at exit {n}" for n in range(1, 1 + len(exits)))
+    show_table(text, "", ("times coarser", "Dice, full", "Dice, auto", "work", *share), depths)
     intervals = [(name, v.quantile, v.n, v.cross_fitted, v.width_pct) for name, v in found.volumes.items()]
     show_table(text, "", ("structure", "quantile", "cases", "coverage", "width, %"), intervals)
     text.print(f"{found.cases} cases; wrote {made.path}", markup=False)

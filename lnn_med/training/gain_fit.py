@@ -22,7 +22,7 @@ from lnn_med.transforms.augment import coarsen
 
 COARSER = (1.0, 1.5, 2.0)  # spacing ratios at which each case is seen
 RATE = 0.005  # mean Dice that the work of one full pass has to bring; heads and crops both bend near it
-PRICES = np.geomspace(0.1, 1e-6, 41)  # shares of a block's voxels that are tried
+PRICES = tuple(float(f"{price:.4g}") for price in np.geomspace(0.1, 1e-6, 41))  # shares of a block's voxels
 START, LOWEST, HIGHEST = (-4.0, 1.0, 0.0), (-20.0, 0.0, -5.0), (5.0, 5.0, 5.0)  # level, power, resolution
 
 Array = NDArray[np.float64]
@@ -61,9 +61,9 @@ class SeenBlocks(NamedTuple):
             return 0.0
         return float((2 * right[wanted] / (found[wanted] + self.true[wanted])).mean())
 
-    def answer(self, gain: ExpectedGain) -> tuple[Plan, float]:
-        """What depth auto computes, and the share of the full work."""
-        found = plan(gain.wanted(gain.of(self.entropy, self.ratio)), self.costs.box)
+    def answer(self, wanted: Counts) -> tuple[Plan, float]:
+        """What is computed so that each block gets these stages (I, J, K), and the share of the full work."""
+        found = plan(wanted, self.costs.box)
         return found, (self.costs.trunk + found.cost) / self.costs.full
 
 
@@ -125,13 +125,20 @@ def _fit(logs: Array, coarse: Array, gains: Array) -> Array:
 
 
 def _priced(gain: ExpectedGain, cases: Sequence[SeenBlocks]) -> ExpectedGain:
-    def left(price: float) -> float:
-        tried = replace(gain, price=price)
-        found = [(case.dice(chosen.stages), work) for case in cases for chosen, work in [case.answer(tried)]]
-        dice, work = np.mean(found, axis=0)
-        return float(dice - RATE * work)
+    left = np.mean([_left(gain, case) for case in cases], axis=0)
+    return replace(gain, price=PRICES[int(left.argmax())])
 
-    return replace(gain, price=max((float(f"{price:.4g}") for price in PRICES), key=left))
+
+def _left(gain: ExpectedGain, case: SeenBlocks) -> Array:
+    """Dice less RATE times the work at each of PRICES; what is wanted twice is planned once."""
+    gains, known, found = gain.of(case.entropy, case.ratio), {}, []
+    for price in PRICES:
+        wanted = replace(gain, price=price).wanted(gains)
+        if (key := wanted.tobytes()) not in known:
+            chosen, work = case.answer(wanted)
+            known[key] = case.dice(chosen.stages) - RATE * work
+        found.append(known[key])
+    return np.array(found)
 
 
 def worth_of_auto(cases: Sequence[Sequence[SeenBlocks]]) -> list[dict[str, Any]]:
@@ -150,7 +157,7 @@ def worth_of_auto(cases: Sequence[Sequence[SeenBlocks]]) -> list[dict[str, Any]]
         full, auto, works, blocks = [], [], [], []
         for gain, case in judged:
             seen = case[number]
-            chosen, work = seen.answer(gain)
+            chosen, work = seen.answer(gain.wanted(gain.of(seen.entropy, seen.ratio)))
             full.append(seen.dice(np.full(seen.entropy.shape, exits - 1)))
             auto.append(seen.dice(chosen.stages))
             works.append(work)

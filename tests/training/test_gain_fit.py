@@ -51,18 +51,17 @@ def test_the_gain_that_made_the_cases_is_found() -> None:
 
 def test_the_price_buys_dice_as_long_as_it_is_worth_its_work() -> None:
     rng = np.random.default_rng(1)
-    cases = [made_case(rng) for _ in range(8)]
-    found = fit_gain(cases)
+    cases = [case[0] for case in (made_case(rng) for _ in range(8))]
+    found = fit_gain([[case] for case in cases])
 
-    def left(price: float) -> float:
-        answers = [(case[0], *case[0].answer(replace(found, price=price))) for case in cases]
-        return float(np.mean([case.dice(chosen.stages) - RATE * work for case, chosen, work in answers]))
+    def answers(price: float) -> list[tuple[float, float]]:
+        gain = replace(found, price=price)
+        wanted = [case.answer(gain.wanted(gain.of(case.entropy, case.ratio))) for case in cases]
+        return [(case.dice(each.stages), work) for case, (each, work) in zip(cases, wanted, strict=True)]
 
-    step = PRICES[1] / PRICES[0]
-    assert found.price == pytest.approx(min(PRICES, key=lambda price: abs(price - found.price)), rel=1e-3)
-    for other in (found.price * step**4, found.price * step**-4, found.price * step, found.price / step):
-        assert left(found.price) >= left(other)
-    assert 0.2 < np.mean([case[0].answer(found)[1] for case in cases]) < 0.9  # neither nothing nor everything
+    left = [float(np.mean([dice - RATE * work for dice, work in answers(price)])) for price in PRICES]
+    assert found.price == PRICES[int(np.argmax(left))]
+    assert 0.2 < np.mean(answers(found.price), axis=0)[1] < 0.9  # neither nothing nor everything
 
 
 def test_stages_that_spoil_the_answer_are_not_wanted() -> None:
