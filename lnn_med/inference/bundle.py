@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,8 @@ from lnn_med.inference.percentiles import Percentiles
 from lnn_med.models.expected_gain import BOUND, ExpectedGain
 from lnn_med.models.lnn import LNN
 from lnn_med.models.lnn_config import LNNConfig
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -186,6 +189,8 @@ def save_calibration(path: Path, calibration: Calibration) -> Bundle:
     """
     before = read_json(path, CALIBRATION, Calibration)
     if (before.temperature, before.gain) != (calibration.temperature, calibration.gain):
+        if (path / PERCENTILES).is_file():
+            logger.warning("percentiles of the earlier calibration go: measure them anew")
         (path / PERCENTILES).unlink(missing_ok=True)
     write_json(path, CALIBRATION, calibration)
     return load_bundle(path)

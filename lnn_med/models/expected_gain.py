@@ -47,7 +47,7 @@ class ExpectedGain:
             spacing_ratio: along R, A, S (3,).
 
         Returns:
-            (stages, I, J, K), 0 to 1.
+            (stages, I, J, K), above 0.
         """
         logs = np.log(np.maximum(entropy, LEAST_ENTROPY))
         coarse = float(np.log(spacing_ratio).mean())

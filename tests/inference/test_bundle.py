@@ -163,10 +163,13 @@ def test_percentiles_come_back_and_go_with_their_weights(bundle: Bundle) -> None
     assert not (bundle.path / PERCENTILES).exists()
 
 
-def test_percentiles_go_with_the_depth_they_were_measured_at(bundle: Bundle) -> None:
+def test_percentiles_go_with_the_depth_they_were_measured_at(
+    bundle: Bundle, caplog: pytest.LogCaptureFixture
+) -> None:
     save_percentiles(bundle.path, percentiles(bundle.answers_sha256))
     dearer = replace(CALIBRATED, gain=replace(GAIN, price=0.02))
     assert save_calibration(bundle.path, dearer).percentiles == Percentiles()
+    assert "measure them anew" in caplog.text
 
 
 def test_percentiles_of_other_weights_are_refused(bundle: Bundle) -> None:
