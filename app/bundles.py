@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import lnn_med
+from lnn_med.evaluation.results.installed import version_of
 
 BUNDLES = Path(lnn_med.__file__).parent / "bundles"
 WEIGHTS, CALIBRATION, CARD, SUMS = (
@@ -25,11 +26,13 @@ def cards(folder: Path = BUNDLES) -> dict[str, str]:
 
 
 def calibration_of(model: Mapping[str, Any], folder: Path = BUNDLES) -> dict[str, Any] | None:
-    """calibration.json of the very weights that a result names; None for other weights or without one."""
+    """calibration.json of the very bundle that a result names; None for another version or without one."""
     place = folder / str(model["bundle"])
     path, sums = place / CALIBRATION, place / SUMS
     if not path.is_file() or not sums.is_file():
         return None
     if f"{model['weights_sha256']}  {WEIGHTS}" not in sums.read_text(encoding="utf-8").splitlines():
+        return None
+    if model["version"] != version_of(place):
         return None
     return json.loads(path.read_bytes())

@@ -79,7 +79,7 @@ def main() -> None:
     keep_memory()
     warnings.filterwarnings("ignore", category=FutureWarning)
     run = read_classifier_run(shipped_config(chosen.config), chosen.overrides)
-    engine = Engine(load_bundle(run.segmentation), RuntimeConfig())
+    engine = Engine(load_bundle(run.segmentation), RuntimeConfig(depth=1))
     cohort = gather(run, engine, template_centroids(engine), chosen.run / "people")
     held = cross_validate(run, cohort, chosen.run / FOLDS)
     people = cohort.people

@@ -239,7 +239,7 @@ def main() -> None:
     chosen = parser.parse_args()
     keep_memory()
     run = read_classifier_run(shipped_config("dementia-t1"), chosen.overrides)
-    engine = Engine(load_bundle(run.segmentation), RuntimeConfig())
+    engine = Engine(load_bundle(run.segmentation), RuntimeConfig(depth=1))
     reader = DementiaReader(load_classifier(chosen.bundle), engine)
     if chosen.people:
         cohort = gather(run, engine, template_centroids(engine), chosen.run / "people")

@@ -3,11 +3,11 @@
     networks.py                        a hippocampus crop at 1 mm and a whole head at 2 mm
     networks.py --jobs head --only unet-16 nnunet brain-t1:auto
 
-Input is the MNI152 template in the grid of our bundles, so that gates decide on a real head. Every network is
-a process of its own, all of them in turn, round after round: medians of rounds. Time is of logits alone, in
-bf16 where the CPU has it; peers have as many classes, new weights (time does not depend on them) and the
-memory layout that is faster for them. Work is counted by PyTorch on the dense network; for gates it is the
-share that `predict` reports. Memory is the peak above the loaded network and its input, of both layouts.
+Input is the MNI152 template in the grid of our bundles, so that depth auto decides on a real head. Every
+network is a process of its own, all of them in turn, round after round: medians of rounds. Time is of logits
+alone, in bf16 where the CPU has it; peers have as many classes, new weights (time does not depend on them)
+and the memory layout that is faster for them. Work is counted by PyTorch on the dense network; for auto it is
+the share that `predict` reports. Memory is the peak above the loaded network and its input, of both layouts.
 """
 
 from __future__ import annotations

@@ -15,7 +15,13 @@ Bundle = Annotated[
     list[str] | None,
     typer.Option("--bundle", help="Bundle by name or folder; may be repeated. Default: all that fit."),
 ]
-Depth = Annotated[str, typer.Option(help="auto, full, or the number of stages 1..N.", metavar="auto|full|N")]
+Depth = Annotated[
+    str,
+    typer.Option(
+        help="auto (block by block, where it pays), full, or the number of an exit, 1..N.",
+        metavar="auto|full|N",
+    ),
+]
 Budget = Annotated[
     float | None, typer.Option(help="Share of the full network's work to spend at most.", min=0, max=1)
 ]

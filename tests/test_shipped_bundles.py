@@ -120,6 +120,14 @@ def test_attention_runs_on_blocks_of_at_least_4096_tokens(measured: Prediction) 
     assert head.tokens >= 4096
 
 
+def test_dementia_is_judged_alike_at_every_depth(template: Volume, measured: Prediction) -> None:
+    """It reads the trunk and exit 1, which run at every depth."""
+    shallow = Predictor(depth=1)(template)
+    for one, other in zip(measured.classification, shallow.classification, strict=True):
+        assert one["probability"] is not None
+        assert one["probability"] == other["probability"]
+
+
 @pytest.mark.parametrize("name", ["brain-t1", "hippocampus-t1"])
 def test_every_case_of_the_split_is_known_by_its_voxels(name: str) -> None:
     info = load_bundle(name).info

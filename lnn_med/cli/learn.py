@@ -130,7 +130,10 @@ def calibrate(
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> int:
-    """Fit temperatures, where depth pays, volume intervals and usual input, on cases no weight has seen."""
+    """Fit temperatures, where depth pays, volume intervals and usual input, on cases no weight has seen.
+
+    Percentiles of the bundle go, and classifiers that read it (dementia-t1) have to be trained anew.
+    """
     set_up_logging(verbose)
     keep_memory()
     with counting(as_json, "Calibrating", None) as progress:

@@ -42,8 +42,7 @@ WORDS = (
 
 class BrainFeatures(NamedTuple):
     """A head as a classifier sees it: `places` (F, *GRID) and which of them lie `inside` the brain (*GRID),
-    `volumes` (S,) as logarithms of mm³ in MNI space, the way there, and the `labels` (X, Y, Z) uint8 of what
-    the network saw."""
+    `volumes` (S,) as logarithms of mm³ in MNI space, the way there, and the `labels` (X, Y, Z) of exit 1."""
 
     places: Tensor
     inside: Tensor
@@ -69,7 +68,7 @@ def brain_features(
 
     Args:
         features: trunk features (C, X/2, Y/2, Z/2).
-        probabilities: (X, Y, Z, classes).
+        probabilities: (X, Y, Z, classes), of exit 1.
         image: what the network saw (X, Y, Z).
         affine: model index to RAS mm.
         labels: of the network.

@@ -33,9 +33,9 @@ from lnn_med.inference.bundle_files import (
     write_weights,
 )
 from lnn_med.inference.calibration import Calibration
+from lnn_med.inference.calibration_check import problem_of
 from lnn_med.inference.model_space import ModelSpaceConfig
 from lnn_med.inference.percentiles import Percentiles
-from lnn_med.models.expected_gain import BOUND, ExpectedGain
 from lnn_med.models.lnn import LNN
 from lnn_med.models.lnn_config import LNNConfig
 
@@ -141,33 +141,26 @@ def load_bundle(name_or_path: str | Path) -> Bundle:
     """
     path, sums = find_bundle(name_or_path)
     info = configuration.build(BundleInfo, configuration.load_yaml(path / DESCRIPTION), where="bundle.")
-    calibration, percentiles = (
-        read_json(path, CALIBRATION, Calibration),
-        read_json(path, PERCENTILES, Percentiles),
-    )
-    temperature = calibration.temperature
-    if temperature and len(temperature) != info.network.exits:
-        wrong = f"{len(temperature)} temperatures for {info.network.exits} exits"
-        raise unusable(path, CALIBRATION, wrong)
-    if not all(0 < value < 100 for value in temperature):
-        raise unusable(path, CALIBRATION, "a temperature that is not between 0 and 100")
-    _check_gain(path, calibration.gain, info.network.exits - 1)
+    calibration, percentiles = read_json(path, CALIBRATION, Calibration), _read_percentiles(path)
+    _refuse_wrong(path, calibration, info.network.exits)
     bundle = Bundle(path, info, sums[WEIGHTS], calibration, percentiles)
     if percentiles.curves and percentiles.answers_sha256 != bundle.answers_sha256:
         raise unusable(path, PERCENTILES, "made with other weights or another calibration")
     return bundle
 
 
-def _check_gain(path: Path, gain: ExpectedGain | None, stages: int) -> None:
-    if gain is None:
-        return
-    for numbers in (gain.level, gain.power, gain.resolution):
-        if len(numbers) != stages:
-            raise unusable(path, CALIBRATION, f"gains of {len(numbers)} stages for {stages}")
-        if not all(-BOUND <= number <= BOUND for number in numbers):
-            raise unusable(path, CALIBRATION, f"a gain that is not between {-BOUND:g} and {BOUND:g}")
-    if min(gain.power) < 0 or not 0 <= gain.price <= 1:
-        raise unusable(path, CALIBRATION, "a power of entropy below 0, or a price that is not 0 to 1")
+def _refuse_wrong(path: Path, calibration: Calibration, exits: int) -> None:
+    if problem := problem_of(calibration, exits):
+        raise unusable(path, CALIBRATION, problem)
+
+
+def _read_percentiles(path: Path) -> Percentiles:
+    """Those of earlier releases, which carry the hash of the weights alone, are left out."""
+    file = path / PERCENTILES
+    if file.is_file() and b'"weights_sha256"' in file.read_bytes():
+        logger.warning("percentiles of an earlier release are left out: measure them anew")
+        return Percentiles()
+    return read_json(path, PERCENTILES, Percentiles)
 
 
 def save_bundle(
@@ -186,7 +179,12 @@ def save_calibration(path: Path, calibration: Calibration) -> Bundle:
     """Replace calibration.json of the bundle at `path`, and the hashes.
 
     Percentiles that were measured at another depth or with other temperatures go.
+
+    Raises:
+        InputError: E_MODEL, before anything is written, for a calibration that does not fit the network.
     """
+    info = configuration.build(BundleInfo, configuration.load_yaml(path / DESCRIPTION), where="bundle.")
+    _refuse_wrong(path, calibration, info.network.exits)
     before = read_json(path, CALIBRATION, Calibration)
     if (before.temperature, before.gain) != (calibration.temperature, calibration.gain):
         if (path / PERCENTILES).is_file():

@@ -97,7 +97,7 @@ def read_json(path: Path, name: str, kind: type[Content]) -> Content:
         if not isinstance(content, dict):
             raise ValueError("no object of keys and values")
         return configuration.build(kind, content, where=f"{Path(name).stem}.")
-    except (ValueError, ConfigError) as error:
+    except (ValueError, OverflowError, ConfigError) as error:
         raise unusable(path, name, str(error)) from error
 
 

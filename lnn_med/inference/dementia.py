@@ -59,14 +59,14 @@ class DementiaReader:
         engine: the segmentation network whose features it reads.
 
     Raises:
-        ConfigError: the classifier was trained on features of other weights.
+        ConfigError: the classifier was trained with other weights or another calibration.
         InputError: E_MODEL for weights that cannot be used.
     """
 
     def __init__(self, bundle: ClassifierBundle, engine: Engine) -> None:
         if engine.bundle.answers_sha256 != bundle.info.segmentation_sha256:
             raise ConfigError(
-                f"{bundle.info.name} was fitted on other weights or temperatures than those of "
+                f"{bundle.info.name} was fitted on other weights or another calibration than those of "
                 f"{engine.bundle.info.name} in use. Name the bundles to run without it, or fit it anew with "
                 f"lnn-med train {bundle.info.name}."
             )
@@ -131,9 +131,8 @@ class DementiaReader:
         youngest, oldest = self.bundle.info.ages_years
         if "age" in record and not youngest <= record["age"] <= oldest:
             return f"The models know ages from {youngest:.0f} to {oldest:.0f} years."
-        config = self.engine.config
-        if config.depth != "auto" or config.budget is not None:
-            return "The models were made with volumes at depth auto, without a budget."
+        if brain.run.first_exit is None:
+            return "The models read features of the network, which a static graph does not give."
         oddness = self.engine.bundle.calibration.oddness(brain.run.summary)
         if oddness is not None and oddness > UNUSUAL:
             return "To the network this scan looks unlike those it learned from."
@@ -277,17 +276,20 @@ def calibrated(calibration: NetworkCalibration, offset: float, evidence: Tensor)
 
 
 def look(run: Run, seen: Seen, engine: Engine, template_mm: NDArray[np.float64]) -> BrainFeatures:
-    """A segmented head as a classifier sees it.
+    """A segmented head as a classifier sees it: by trunk and exit 1, so at every depth alike.
+
+    Exit 1 knows less of scanners than the finer stages, which learned from one source: with their volumes,
+    heads as a scanner gives them were rated higher than the same heads prepared (docs/dementia.md).
 
     Raises:
         ValueError: too few structures were found to place the brain, or a static graph ran, whose features
             cannot be had.
     """
-    if run.features is None:
+    if run.features is None or run.first_exit is None:
         raise ValueError("the network ran as a static graph.")
     labels = engine.bundle.info.labels
     return brain_features(
-        run.features, run.probabilities, seen.image, seen.placement.affine, labels, template_mm
+        run.features, run.first_exit(), seen.image, seen.placement.affine, labels, template_mm
     )
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -26,8 +28,9 @@ TYPICAL_VOXELS = 96  # along each axis of a head at 2 mm
 class RuntimeConfig:
     """How networks run.
 
-    `depth`: "auto" (gates decide), "full" (all stages everywhere), or 1, 2, ... (that exit everywhere).
-    `budget`: with "auto", share of the full network's FLOPs to spend at most, 0 to 1, where exit 1 doubts.
+    `depth`: "auto" (block by block, where it pays), "full" (all stages everywhere), or 1, 2, ... (that exit
+    everywhere).
+    `budget`: with "auto", share of the full network's FLOPs to spend at most, 0 to 1, where it gains most.
     `runtime`: "openvino" runs a fixed exit as a static graph on the CPU; "auto" is torch.
     """
 
@@ -62,8 +65,9 @@ class RuntimeConfig:
 
 class Run(NamedTuple):
     """One pass: `probabilities` (X, Y, Z, classes) on the CPU in the network's number type, `depth` (X, Y, Z)
-    uint8 residual blocks executed at each voxel, what it cost, the `summary` (2C,) of trunk features, and the
-    `features` (C, X/2, Y/2, Z/2) themselves on the CPU; None from a static graph."""
+    uint8 residual blocks executed at each voxel, what it cost, the `summary` (2C,) of trunk features, the
+    `features` (C, X/2, Y/2, Z/2) themselves on the CPU, and the probabilities of exit 1 as a function, as few
+    ask for them; both None from a static graph."""
 
     probabilities: Tensor
     depth: NDArray[np.uint8]
@@ -73,6 +77,7 @@ class Run(NamedTuple):
     attention: tuple[Attention, ...]
     summary: NDArray[np.float32]
     features: Tensor | None = None
+    first_exit: Callable[[], Tensor] | None = None
 
 
 def choose_device(name: str) -> torch.device:
@@ -149,7 +154,7 @@ class Engine:
         try:
             started = time.perf_counter()
             output = self._answer(tensor, ratio)
-            probabilities = output.logits[0].movedim(0, -1).softmax(dim=-1)
+            probabilities = _probabilities(output.logits)
             if self.device.type == "cuda":
                 torch.cuda.synchronize()
             seconds = time.perf_counter() - started
@@ -167,6 +172,7 @@ class Engine:
             self._attention(image.shape),
             output.summary[0].cpu().numpy(),
             None if output.features is None else output.features[0].cpu(),
+            None if output.features is None else partial(self._first_exit, output.features),
         )
 
     def _answer(self, image: Tensor, ratio: Tensor) -> LNNOutput:
@@ -174,6 +180,10 @@ class Engine:
             return self.graph(image)
         depth = "auto" if self.config.depth == "auto" else self._exit()
         return self.network(image, depth, self.config.budget, ratio)  # type: ignore[no-any-return]
+
+    @torch.inference_mode()
+    def _first_exit(self, features: Tensor) -> Tensor:
+        return _probabilities(self.network.first_exit(features)).cpu()
 
     def _depth_map(self, stages: NDArray[np.int64]) -> NDArray[np.uint8]:
         size = self.network.config.block_size
@@ -187,3 +197,8 @@ class Engine:
         tokens = int(np.prod([size // 2 ** (level + 1) for size in shape]))
         path = self.network.trunk.attention[level].attention.path(tokens)  # type: ignore[union-attr,operator]
         return (Attention(f"{self.bundle.info.name} trunk 1/{2 ** (level + 1)}", tokens, path),)
+
+
+def _probabilities(logits: Tensor) -> Tensor:
+    """(1, classes, X, Y, Z) -> (X, Y, Z, classes)."""
+    return logits[0].movedim(0, -1).softmax(dim=-1)

@@ -1,4 +1,4 @@
-"""Change of each volume since an earlier scan of the same person, measured by the same weights.
+"""Change of each volume since an earlier scan of the same person, measured by the same version of a bundle.
 
 An interval of the change joins those of both scans: it holds when both hold, so its coverage is at least the
 sum of theirs less one, whatever links the errors of the two scans. It is wider than a measured repeatability
@@ -53,14 +53,16 @@ def refusal(now: Mapping[str, Any], earlier: Mapping[str, Any]) -> str | None:
     if now["input"]["sha256"] == earlier["input"]["sha256"]:
         return "Both are the same scan."
     if not _common(now, earlier):
-        return "The scans were measured by different weights; measure the earlier one again with the present."
+        return (
+            "Different versions measured the two scans; measure the earlier one again with the present one."
+        )
     return None
 
 
 def changes(now: Mapping[str, Any], earlier: Mapping[str, Any]) -> list[Change]:
     """Changes of the structures that both records of `result.json` hold, in the order of `now`.
 
-    Bundles whose weights differ are left out, and so is all where `refusal` says why.
+    Bundles whose version or weights differ are left out, and so is all where `refusal` says why.
     """
     if refusal(now, earlier):
         return []
@@ -91,11 +93,12 @@ def signed_percent_text(value: float | None) -> str:
 
 
 def _common(now: Mapping[str, Any], earlier: Mapping[str, Any]) -> set[str]:
-    """Bundles that measured both scans with the same weights."""
+    """Bundles that measured both scans in the same version: with weights, calibration and depth alike."""
     mine, theirs = (
-        {model["bundle"]: model["weights_sha256"] for model in record["model"]} for record in (now, earlier)
+        {each["bundle"]: (each["version"], each["weights_sha256"]) for each in record["model"]}
+        for record in (now, earlier)
     )
-    return {bundle for bundle, weights in mine.items() if theirs.get(bundle) == weights}
+    return {bundle for bundle, version in mine.items() if theirs.get(bundle) == version}
 
 
 def _key(structure: Mapping[str, Any]) -> tuple[str, str]:

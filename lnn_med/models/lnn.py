@@ -253,6 +253,11 @@ class LNN(nn.Module):
         weight = self.exit.weight[:, :, i, j, k].t()[:, :, None, None, None]
         return F.conv3d(features, weight.contiguous(), self.exit.bias)
 
+    def first_exit(self, features: Tensor) -> Tensor:
+        """Logits of exit 1 (B, classes, X, Y, Z), divided by its temperature."""
+        logits = self.exit(features)
+        return logits / self.temperature[0].to(logits.dtype)  # type: ignore[no-any-return]
+
     def exits_of_boxes(
         self, image: Tensor, features: Tensor, corners: list[Corner], shape: tuple[int, int, int], stages: int
     ) -> list[Tensor]:
@@ -365,7 +370,7 @@ class LNN(nn.Module):
 
     def _sparse(self, image: Tensor, features: Tensor, plans: Sequence[Plan]) -> Tensor:
         """Exit 1 everywhere, then the chosen boxes computed deeper and written over it, the deepest last."""
-        logits = self.exit(features) / self.temperature[0].to(features.dtype)
+        logits = self.first_exit(features)
         size = self.config.block_size
         alike: dict[tuple[Grid, int], list[Corner]] = {}  # boxes that can be computed as one batch
         for n, chosen in enumerate(plans):

@@ -1,7 +1,7 @@
 """The stored answer of the built-in case: volumes that shipped weights must give again.
 
 `python -m lnn_med.scoring.stored_answer RESULT.json` prints the entry of a trusted result, to be put into
-stored_answers.json beside this file when weights change.
+stored_answers.json beside this file when weights or the gain of their calibration change.
 """
 
 from __future__ import annotations

@@ -68,11 +68,12 @@ def calibrate(
     """Fit a bundle's calibration.json on the cases of its splits `val` and `calibration`.
 
     Temperature (Guo 2017) minimises the NLL of each exit around the labels. What fine stages gain is fitted
-    to the doubt of exit 1, and the price of depth auto so that it keeps the Dice of full depth. Volume
+    to the doubt of exit 1, and the price of depth auto so that what it gives up is not worth its work. Volume
     intervals are split conformal (Lei 2018) on |log of measured over true volume| in units of the uncertain
     share. Unusual input is told by the Mahalanobis distance of trunk features (Lee 2018) from those of the
     training cases; for heads also from those of the same cases without skull.
-    Everything that is reported is cross-fitted: judged on cases that did not take part in the fit.
+    What is reported is cross-fitted: calibration errors, worth of auto and coverage are judged on cases that
+    did not take part in that fit. Earlier steps (temperature before gain, both before volumes) are of all.
     Percentiles and classifiers that were made before do not fit the bundle any more: make them anew.
 
     Args:

@@ -79,7 +79,7 @@ def train_classifier(
     """
     run = read_classifier_run(path, assignments)
     place = folder or Path("runs") / run.name
-    engine = Engine(load_bundle(run.segmentation), RuntimeConfig())
+    engine = Engine(load_bundle(run.segmentation), RuntimeConfig(depth=1))  # all that classifiers read
     template = template_centroids(engine)
     cohort = gather(run, engine, template, place / "people", progress)
     held = cross_validate(run, cohort, place / FOLDS, progress)

@@ -78,7 +78,7 @@ def measure_people(
 
     Args:
         sources: tables of people.
-        engine: the segmentation network, at the depth whose probabilities count.
+        engine: the segmentation network; of any depth, as exit 1 counts.
         template_mm: where its structures lie in the template, RAS mm, (classes - 1, 3).
         cache: folder for one file a scan, named after the network and the scan.
         copy: 0 for the scans as they are; else a number of their own for disturbed copies, of which one

@@ -13,6 +13,7 @@ import pytest
 from app.bundles import BUNDLES, SUMS, WEIGHTS, calibration_of, cards
 from app.confidence import confidence_bounds, mean_confidence
 from app.parts.reliability import NOT_KEPT, calibration_panel
+from lnn_med.evaluation.results.installed import version_of
 from lnn_med.inference.classifier_bundle import is_classifier
 
 MODEL = {"bundle": "tiny-t1", "version": "1.0", "weights_sha256": "a" * 64}
@@ -87,17 +88,19 @@ def test_a_calibration_belongs_to_its_weights(tmp_path: Path) -> None:
     place = tmp_path / "tiny-t1"
     place.mkdir()
     (place / SUMS).write_text(f"{'a' * 64}  {WEIGHTS}\n")
+    (place / "bundle.yaml").write_text("name: tiny-t1\nversion: '1.0'\n")
     assert calibration_of(MODEL, tmp_path) is None
     (place / "calibration.json").write_text(json.dumps(CALIBRATION))
     assert calibration_of(MODEL, tmp_path) == CALIBRATION
     assert calibration_of(MODEL | {"weights_sha256": "b" * 64}, tmp_path) is None
+    assert calibration_of(MODEL | {"version": "0.9"}, tmp_path) is None  # the same weights, calibrated anew
 
 
 @pytest.mark.parametrize("name", [name for name in sorted(cards()) if not is_classifier(name)])
 def test_every_shipped_bundle_that_labels_fills_the_panel(name: str) -> None:
     sums = (BUNDLES / name / SUMS).read_text().splitlines()
     weights = next(line.split()[0] for line in sums if line.endswith(WEIGHTS))
-    model = {"bundle": name, "version": "0", "weights_sha256": weights}
+    model = {"bundle": name, "version": str(version_of(BUNDLES / name)), "weights_sha256": weights}
     panel = calibration_panel(model, calibration_of(model), {}, None)
     assert "null" in panel
     assert "<polyline" in picture_of(panel)

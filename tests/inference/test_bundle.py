@@ -144,6 +144,7 @@ def test_the_hash_of_the_answers_changes_with_weights_temperatures_and_gain_alon
 def test_gains_that_no_network_has_are_refused(bundle: Bundle, wrong: dict[str, Any], word: str) -> None:
     calibrated = replace(CALIBRATED, gain=replace(GAIN, **wrong))
     assert word in refused(lambda: save_calibration(bundle.path, calibrated))
+    assert load_bundle(bundle.path).calibration == CALIBRATED  # nothing was written
 
 
 def percentiles(answers_sha256: str) -> Percentiles:
@@ -170,6 +171,17 @@ def test_percentiles_go_with_the_depth_they_were_measured_at(
     dearer = replace(CALIBRATED, gain=replace(GAIN, price=0.02))
     assert save_calibration(bundle.path, dearer).percentiles == Percentiles()
     assert "measure them anew" in caplog.text
+
+
+def test_percentiles_of_an_earlier_release_are_left_out(
+    bundle: Bundle, caplog: pytest.LogCaptureFixture
+) -> None:
+    (bundle.path / PERCENTILES).write_text(json.dumps({"weights_sha256": bundle.weights_sha256, "people": 9}))
+    signed(bundle.path)
+    assert load_bundle(bundle.path).percentiles == Percentiles()
+    assert "measure them anew" in caplog.text
+    again = save_percentiles(bundle.path, percentiles(bundle.answers_sha256))
+    assert again.percentiles.people == 50
 
 
 def test_percentiles_of_other_weights_are_refused(bundle: Bundle) -> None:
@@ -348,6 +360,17 @@ def test_side_is_read_from_the_name(name: str, side: str | None) -> None:
         ({"temperature": [1.0, float("nan"), 1.0]}, "between 0 and 100"),
         ({"volumes": {"CSF": {"quantil": 1.0, "n": 3}}}, "quantile"),
         ({"usual": {"mean": [0.0]}}, "precision"),
+        ({"usual": {"mean": [], "precision": [], "limit": 1.0}}, "differ in size"),
+        ({"usual": {"mean": [0.0, 0.0], "precision": [[1.0, 0.0]], "limit": 1.0}}, "differ in size"),
+        ({"usual": {"mean": [0.0], "precision": [[1.0]], "limit": 0.0}}, "above 0"),
+        ({"usual": {"mean": [0.0], "precision": [[1.0]], "limit": float("nan")}}, "above 0"),
+        ({"usual": {"mean": [float("inf")], "precision": [[1.0]], "limit": 1.0}}, "not finite"),
+        ({"usual_doubt": float("nan")}, "doubt"),
+        ({"coverage": 1.0}, "coverage"),
+        ({"volumes": {"CSF": {"quantile": -5.0, "n": 3}}}, "CSF: a quantile"),
+        ({"volumes": {"CSF": {"quantile": 1e9, "n": 3}}}, "CSF: a quantile"),
+        ({"volumes": {"CSF": {"quantile": 10**400, "n": 3}}}, "cannot be used"),
+        ({"gain": {"level": [], "power": [], "resolution": [], "price": 0.1}}, "gains of 0 stages for 2"),
         (["a list"], "cannot be used"),
     ],
 )

@@ -72,10 +72,22 @@ def brain() -> tuple[Volume, Segmented]:
     assert seen.image.shape == SHAPE
     probabilities = torch.nn.functional.one_hot(torch.from_numpy(found), 1 + len(LABELS)).half()
     features = torch.randn(CHANNELS, *(n // 2 for n in SHAPE), generator=torch.Generator().manual_seed(0))
-    run = Run(probabilities, np.zeros(SHAPE, np.uint8), 0.1, 1.0, 2.0, (), np.zeros(4, np.float32), features)
+    depth, summary = np.zeros(SHAPE, np.uint8), np.zeros(4, np.float32)
+    deep = torch.zeros_like(probabilities)  # what finer stages say is not read
+    run = Run(deep, depth, 0.1, 1.0, 2.0, (), summary, features, lambda: probabilities)
     labels = found.astype(np.uint8)
-    entropy, depth = np.zeros(SHAPE, np.float32), np.zeros(SHAPE, np.uint8)
+    entropy = np.zeros(SHAPE, np.float32)
     return volume, Segmented(labels, entropy, depth, np.zeros(1 + len(LABELS)), run, seen)
+
+
+def first_of(segmented: Segmented) -> torch.Tensor:
+    assert segmented.run.first_exit is not None
+    return segmented.run.first_exit()
+
+
+def with_first(segmented: Segmented, probabilities: torch.Tensor) -> Segmented:
+    """The same head with other probabilities of exit 1."""
+    return segmented._replace(run=segmented.run._replace(first_exit=lambda: probabilities))
 
 
 def engine(**changes: Any) -> Any:
@@ -178,14 +190,14 @@ def test_mmse_has_a_calibration_of_its_own_and_a_sure_case_leaves_early(bundle: 
 def test_out_of_range_it_says_why_and_gives_no_number(bundle: ClassifierBundle) -> None:
     odd = engine().bundle
     odd.calibration = SimpleNamespace(oddness=lambda summary: 9.0)
-    for changes, clinical, words in (
-        ({}, {"age": 95.0}, "from 20 to 90 years"),
-        ({"config": RuntimeConfig(depth="full")}, {}, "depth auto"),
-        ({"config": RuntimeConfig(budget=0.5)}, {}, "without a budget"),
-        ({"bundle": odd}, {}, "unlike those"),
+    volume, segmented = brain()
+    static = segmented._replace(run=segmented.run._replace(features=None, first_exit=None))
+    for head, changes, clinical, words in (
+        (segmented, {}, {"age": 95.0}, "from 20 to 90 years"),
+        (static, {}, {}, "static graph"),
+        (segmented, {"bundle": odd}, {}, "unlike those"),
     ):
-        volume, segmented = brain()
-        found = DementiaReader(bundle, engine(**changes))(segmented, volume, clinical)
+        found = DementiaReader(bundle, engine(**changes))(head, volume, clinical)
         assert found.evidence is None
         assert found.brain_age_years is None
         for entry in found.entries:
@@ -198,22 +210,19 @@ def test_a_brain_whose_structures_lie_elsewhere_is_not_judged(bundle: Classifier
     strict = replace(bundle, info=replace(bundle.info, largest_residual_mm=0.5))
     rng = np.random.default_rng(3)
     shuffled = np.r_[0, 1 + rng.permutation(len(LABELS))]
-    wrong = segmented.run._replace(probabilities=segmented.run.probabilities[..., shuffled])
-    found = DementiaReader(strict, engine())(segmented._replace(run=wrong), volume, {})
+    wrong = with_first(segmented, first_of(segmented)[..., shuffled])
+    found = DementiaReader(strict, engine())(wrong, volume, {})
     assert "could not be placed" in str(found.entries[0]["abstained"])
-    few = segmented.run.probabilities.clone()
+    few = first_of(segmented).clone()
     few[..., 0] += few[..., 6:].sum(-1)
     few[..., 6:] = 0
-    nothing = DementiaReader(bundle, engine())(
-        segmented._replace(run=segmented.run._replace(probabilities=few)), volume, {}
-    )
+    nothing = DementiaReader(bundle, engine())(with_first(segmented, few), volume, {})
     assert "could not be placed" in str(nothing.entries[0]["abstained"])
 
 
 def test_a_brain_whose_sides_are_exchanged_is_not_judged(bundle: ClassifierBundle) -> None:
     volume, segmented = brain()
-    mirrored = segmented.run.probabilities.flip(0)  # structures of the left side now lie on the right
-    wrong = segmented._replace(run=segmented.run._replace(probabilities=mirrored))
+    wrong = with_first(segmented, first_of(segmented).flip(0))  # left structures now lie on the right
     reader = DementiaReader(bundle, engine())
     seen = look(wrong.run, wrong.seen, engine(), reader.template_mm)  # type: ignore[arg-type]
     assert np.linalg.det(seen.space.affine[:3, :3]) < 0

@@ -81,6 +81,15 @@ def test_a_run_gives_probabilities_depth_and_cost(folder: Path) -> None:
     assert "1/4" in attention.stage
 
 
+def test_exit_1_can_be_asked_for_at_every_depth(folder: Path) -> None:
+    alone = engine_of(folder, depth=1, device="cpu")(IMAGE, ONES).probabilities
+    for depth in ("auto", "full", 1):
+        run = engine_of(folder, depth=depth, device="cpu")(IMAGE, ONES)
+        assert run.first_exit is not None
+        assert torch.equal(run.first_exit(), alone)
+        assert torch.equal(run.probabilities, alone) == (depth == 1)
+
+
 @pytest.mark.parametrize(("depth", "exit_number"), [(1, 1), (2, 2), (3, 3)])
 def test_each_depth_costs_and_shows_what_it_runs(folder: Path, depth: int, exit_number: int) -> None:
     engine = engine_of(folder, depth=depth, device="cpu")

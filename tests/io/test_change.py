@@ -81,7 +81,10 @@ def test_other_weights_the_same_scan_and_a_fail_are_refused() -> None:
     failed["input"]["sha256"] = OTHER_SCAN
     other = earlier_of()
     other["model"] = [model | {"weights_sha256": "0" * 64} for model in other["model"]]
-    for earlier, said in ((failed, "quality check"), (NOW, "same scan"), (other, "different weights")):
+    older = earlier_of()  # the same weights at another depth
+    older["model"] = [model | {"version": "0.0.1"} for model in older["model"]]
+    different = ((other, "Different versions"), (older, "Different versions"))
+    for earlier, said in ((failed, "quality check"), (NOW, "same scan"), *different):
         assert said in str(refusal(NOW, earlier))
         assert changes(NOW, earlier) == []
     assert refusal(NOW, earlier_of()) is None

@@ -13,6 +13,8 @@ from lnn_med.models.costs import Costs
 from lnn_med.models.expected_gain import ExpectedGain
 from lnn_med.models.lnn import LNN
 from lnn_med.models.lnn_config import LNNConfig
+from lnn_med.training import gain_fit
+from lnn_med.training.calibration_fit import FOLDS
 from lnn_med.training.gain_fit import COARSER, PRICES, RATE, SeenBlocks, fit_gain, seen_blocks, worth_of_auto
 
 TRUE = ExpectedGain(level=(-1.4, -3.0), power=(1.1, 1.6), resolution=(-0.6, -0.2), price=0.0)
@@ -73,17 +75,32 @@ def test_stages_that_spoil_the_answer_are_not_wanted() -> None:
         assert not found.wanted(found.of(case[0].entropy, case[0].ratio)).any()
 
 
-def test_worth_is_judged_on_cases_that_did_not_take_part() -> None:
+def test_worth_is_judged_on_cases_that_did_not_take_part(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(3)
     cases = [made_case(rng) for _ in range(10)]
+    fitted: list[list[int]] = []
+    numbers = {id(case): n for n, case in enumerate(cases)}
+
+    def seen_fit(chosen: list[list[SeenBlocks]]) -> ExpectedGain:
+        fitted.append([numbers[id(case)] for case in chosen])
+        return fit_gain(chosen)
+
+    monkeypatch.setattr(gain_fit, "fit_gain", seen_fit)
     rows = worth_of_auto(cases)
+    assert len(fitted) == FOLDS
+    judged = [n for chosen in fitted for n in range(10) if n not in chosen]
+    assert sorted(judged) == list(range(10))
     assert [row["times_coarser"] for row in rows] == list(COARSER)
     for row in rows:
         assert sum(row["blocks"]) == pytest.approx(1, abs=1e-3)
         assert 0 <= row["dice_full"] - row["dice_auto"] < RATE
     assert rows[0]["work"] > rows[1]["work"] > rows[2]["work"]  # coarser scans leave earlier
-    other = [*cases[:-1], made_case(rng, replace(TRUE, level=(-9.0, -9.0)))]
-    assert worth_of_auto(other)[0]["dice_auto"] != rows[0]["dice_auto"]
+    gains = {
+        n: fit_gain([cases[m] for m in chosen]) for chosen in fitted for n in range(10) if n not in chosen
+    }
+    wanted = [gains[n].wanted(gains[n].of(cases[n][0].entropy, cases[n][0].ratio)) for n in range(10)]
+    dice = [cases[n][0].dice(cases[n][0].answer(wanted[n])[0].stages) for n in range(10)]
+    assert rows[0]["dice_auto"] == pytest.approx(np.mean(dice), abs=1e-4)
 
 
 @torch.inference_mode()

@@ -97,7 +97,9 @@ def _chances(case: PredictedCase) -> dict[str, float]:
 
 
 def _weights(predictions: PredictionSet) -> list[str]:
-    return sorted(str(one.get("weights_sha256")) for one in predictions.models.get("bundles", ()))
+    """Version and weights of each bundle."""
+    found = predictions.models.get("bundles", ())
+    return sorted(f"{one.get('version')} {one.get('weights_sha256')}" for one in found)
 
 
 def _same(pairs: Sequence[tuple[str | None, str | None]]) -> bool | None:

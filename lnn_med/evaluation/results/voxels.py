@@ -19,7 +19,10 @@ def voxel_results(models: Mapping[str, Any]) -> list[dict[str, Any]]:
     Label maps carry no probabilities, so this cannot be computed from the predictions. The values after
     temperature and the coverages are cross-fitted: each case was judged by a fit without it.
     """
-    found = [bundle_calibration(name, place) for name, place in installed_bundles(models).items()]
+    found = [
+        bundle_calibration(name, place)
+        for name, place in installed_bundles(models, same_version=True).items()
+    ]
     return [one for one in found if one is not None]
 
 
