@@ -278,8 +278,8 @@ def calibrated(calibration: NetworkCalibration, offset: float, evidence: Tensor)
 def look(run: Run, seen: Seen, engine: Engine, template_mm: NDArray[np.float64]) -> BrainFeatures:
     """A segmented head as a classifier sees it: by trunk and exit 1, so at every depth alike.
 
-    Exit 1 knows less of scanners than the finer stages, which learned from one source: with their volumes,
-    heads as a scanner gives them were rated higher than the same heads prepared (docs/dementia.md).
+    Volumes of the finer stages, which learned from one source, tell people with dementia no better, and
+    differ more between heads as a scanner gives them and the same heads prepared (docs/dementia.md).
 
     Raises:
         ValueError: too few structures were found to place the brain, or a static graph ran, whose features
