@@ -29,29 +29,44 @@ class DepthScale:
         """How a voxel with this many executed blocks was computed by the bundles that `ran`.
 
         The first of them covers the scan and the others add to it in places, twice where the crops of both
-        sides overlap. Where several ways give the same sum, all are named; 0 is outside every network.
+        sides overlap. Where several ways give the same sum, their exits follow the names; of crops that
+        overlap only the names are told. 0 is outside every network.
         """
         if blocks == 0:
             return "not computed"
-        found = self._ways(blocks, ran, twice=False) or self._ways(blocks, ran, twice=True)
-        return " or ".join(dict.fromkeys(found)) or "other"
+        for twice in (False, True):
+            found = self._ways(blocks, ran, twice)
+            if len(found) == 1:
+                return " + ".join(f"{name} {exits}" for name, exits in found[0])
+            if found:
+                return _of_several(found, twice)
+        return "other"
 
-    def _ways(self, blocks: int, ran: Sequence[str], twice: bool) -> list[str]:
+    def _ways(self, blocks: int, ran: Sequence[str], twice: bool) -> list[tuple[tuple[str, str], ...]]:
+        """Name and exits, as `exit 1` or `exits 1 and 3`, of the networks that give that sum together."""
         depths = {one.bundle: one.depths for one in self.exits}
-        choices = []
+        choices: list[list[tuple[int, str]]] = []
         for number, name in enumerate(ran):
             exits = list(enumerate(depths.get(name, ()), start=1))
-            once = [(depth, f"{name} exit {at}") for at, depth in exits]
+            once = [(depth, f"exit {at}") for at, depth in exits]
             pairs = [
-                (one + other, f"{name} exits {first} and {second}")
+                (one + other, f"exits {first} and {second}")
                 for (first, one), (second, other) in combinations_with_replacement(exits, 2)
             ]
             choices.append([(0, ""), *(pairs if twice else once)] if number else once)
         return [
-            " + ".join(words for _, words in chosen if words)
+            tuple((name, words) for name, (_, words) in zip(ran, chosen, strict=True) if words)
             for chosen in product(*choices)
             if sum(depth for depth, _ in chosen) == blocks
         ]
+
+
+def _of_several(ways: Sequence[tuple[tuple[str, str], ...]], twice: bool) -> str:
+    names = list(dict.fromkeys(" + ".join(name for name, _ in way) for way in ways))
+    if twice or len(names) > 1:
+        return " or ".join(names) + (", twice" if twice else "")
+    exits = [" + ".join(words.removeprefix("exit ") for _, words in way) for way in ways]
+    return f"{names[0]}, exits {', '.join(exits[:-1])} or {exits[-1]}"
 
 
 @cache

@@ -114,7 +114,5 @@ def test_the_depth_in_words_names_each_way_to_the_same_sum() -> None:
     assert SCALE.words(0, both) == "not computed"
     assert SCALE.words(11, both) == "brain-t1 exit 1"
     assert SCALE.words(22, both) == "brain-t1 exit 1 + hippocampus-t1 exit 1"
-    assert SCALE.words(24, both) == (
-        "brain-t1 exit 1 + hippocampus-t1 exit 2 or brain-t1 exit 2 + hippocampus-t1 exit 1"
-    )
+    assert SCALE.words(24, both) == "brain-t1 + hippocampus-t1, exits 1 + 2 or 2 + 1"
     assert SCALE.words(13, ("hippocampus-t1",)) == "hippocampus-t1 exit 2"

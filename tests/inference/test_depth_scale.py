@@ -15,8 +15,9 @@ SCALE = DepthScale(30, (Exits("head", (11, 13, 15)), Exits("crop", (10, 12, 14))
         (0, "not computed"),
         (13, "head exit 2"),
         (21, "head exit 1 + crop exit 1"),
-        (25, "head exit 1 + crop exit 3 or head exit 2 + crop exit 2 or head exit 3 + crop exit 1"),
+        (25, "head + crop, exits 1 + 3, 2 + 2 or 3 + 1"),
         (31, "head exit 1 + crop exits 1 and 1"),  # crops of both sides overlap
+        (35, "head + crop, twice"),  # exits 1, 1 and 3; 1, 2 and 2; 2, 1 and 2; or 3, 1 and 1
         (43, "head exit 3 + crop exits 3 and 3"),
         (7, "other"),
     ],
