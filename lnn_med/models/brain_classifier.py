@@ -37,7 +37,7 @@ class ClassifierConfig:
     attention_block: int = 2
     attention_top_k: int = 8
     fusion: str = "cross"
-    volume_tokens: bool = False  # structure volumes ask the image beside the record
+    volume_tokens: bool = False  # structure volumes ask the image, too, whatever the fusion
     dropout: float = 0.3  # of whole image tokens, in training
 
     def __post_init__(self) -> None:

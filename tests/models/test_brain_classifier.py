@@ -38,7 +38,7 @@ def people(seed: int = 1) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
 
 @pytest.mark.parametrize(
     ("fusion", "tokens"),
-    [("cross", False), ("cross", True), ("daft", False), ("daft", True), ("none", False)],
+    [("cross", False), ("cross", True), ("daft", False), ("daft", True), ("none", False), ("none", True)],
 )
 @torch.no_grad()
 def test_every_exit_answers_for_a_batch_as_for_each_case_alone(fusion: str, tokens: bool) -> None:
