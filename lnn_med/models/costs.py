@@ -13,7 +13,8 @@ from lnn_med.models.layer_attention import POOL, LayerAttentionStage
 from lnn_med.models.sparse_attention import BlockSparseAttention
 
 if TYPE_CHECKING:
-    from lnn_med.models.lnn import LNN, FineStages, Trunk
+    from lnn_med.models.fine_stages import FineStages
+    from lnn_med.models.lnn import LNN, Trunk
 
 Shape = tuple[int, ...]
 
