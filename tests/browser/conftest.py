@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from typing import Any
 import pytest
 
 from tests.phantoms import mirrored, phantom
+from tests.ports import free_port
 
 pytest.importorskip("streamlit")
 playwright = pytest.importorskip("playwright.sync_api")
@@ -113,9 +113,7 @@ def serving(*options: object, log: Path) -> Iterator[int]:
     """Port of a viewer of its own, stopped afterwards."""
     if CHROMIUM is None:
         pytest.skip("needs Chromium")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "tests.app.serve", str(port), *map(str, options)]
     with log.open("wb") as said:
         process = subprocess.Popen(command, cwd=ROOT, stdout=said, stderr=subprocess.STDOUT)

@@ -94,7 +94,8 @@ def test_age_and_sex_are_in_no_log_ledger_or_name(tmp_path: Path, caplog: pytest
     ]
     assert {"ledger.jsonl", "audit.jsonl", "provenance.json"} <= {path.name for path in files}
     told = caplog.text + "".join(path.read_text() for path in files) + " ".join(map(str, watch.rglob("*")))
-    assert not re.search(r"083Y|\b83(\.0)?\b|19361231|\"[MF]\"|\bage\b.{0,5}83", told)
+    told = told.replace(str(tmp_path), "")  # its number may be 83
+    assert not re.search(r"083Y|(?<![\w.])83(\.0)?(?![\w.])|19361231|\"[MF]\"|\bage\b.{0,5}83", told)
     assert factory.PATIENT not in told
 
 

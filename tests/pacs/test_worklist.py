@@ -24,8 +24,8 @@ from lnn_med.pacs.settings import Limits, PacsConfig, Watching, Worklist, read_s
 from lnn_med.pacs.watch import MODALITY, Watch
 from lnn_med.pacs.worklist import FIND, scheduled
 from tests import dicom_factory as factory
-from tests.pacs.orthanc import free_port
 from tests.pacs.stand_ins import MemoryArchive, Scorer
+from tests.ports import free_port
 
 SERVER = shutil.which("wlmscpfs")
 AE_TITLE, STATION = "RIS", "MR1"

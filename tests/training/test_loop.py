@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
 from pathlib import Path
 
 import pytest
@@ -19,6 +18,7 @@ from lnn_med.training import loop
 from lnn_med.training.datasets import load_cases
 from lnn_med.training.loop import train
 from lnn_med.training.run_config import read_run_config
+from tests.ports import free_port
 from tests.training.toys import gradient, help_train, write_config, write_data
 
 STEPS = 40
@@ -250,12 +250,6 @@ def short(folder: Path) -> Path:
 def two_processes(folder: Path, short: Path) -> Path:
     torch.multiprocessing.spawn(help_train, (short, folder, (free_port(), free_port())), nprocs=2)
     return folder
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 @pytest.mark.parametrize("coarse", [True, False])
