@@ -26,6 +26,11 @@ def percentiles(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Folder for a copy; default: the bundle itself.")
     ] = None,
+    others: Annotated[
+        list[str] | None,
+        typer.Option(help="Bundle trained without some of those who trained BUNDLE; it measures them."),
+    ] = None,
+    others_depth: Annotated[str, typer.Option(help="Depth of these: auto, full, 1, 2, ...")] = "auto",
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> int:
@@ -38,7 +43,9 @@ def percentiles(
         def advance(done: int, total: int) -> None:
             progress.update(progress.task_ids[0], completed=done, total=total)
 
-        made = add_percentiles(bundle, dataset, table, reference, out, progress=advance)
+        made = add_percentiles(
+            bundle, dataset, table, reference, out, others or (), others_depth, progress=advance
+        )
     found = made.percentiles
     if as_json:
         inside = {name: curve.inside for name, curve in found.curves.items()}

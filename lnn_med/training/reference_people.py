@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,18 +16,22 @@ from lnn_med.errors import ConfigError
 from lnn_med.inference.bundle import Bundle, load_bundle, save_percentiles
 from lnn_med.inference.percentiles import Percentiles, Person, both_sides
 from lnn_med.inference.predict import HEAD, Predictor, job_of
-from lnn_med.inference.runtime import Engine
+from lnn_med.inference.runtime import Depth, Engine
 from lnn_med.io import read
+from lnn_med.training.out_of_fold import Other, OutOfFold, Volumes, out_of_fold
 from lnn_med.training.percentile_fit import FEWEST, Values, fit_curve
 from lnn_med.training.template import template_centroids
 
 logger = logging.getLogger(__name__)
 COLUMNS = ("image", "age", "sex")
+ICV = "icv_mm3"
+LOOKED_AT = ("Hippocampus", "LateralVentricle")
 Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
 class _Row:
+    line: int  # of the table
     name: str  # of the case
     image: Path
     age: float
@@ -36,7 +40,7 @@ class _Row:
 
 def add_percentiles(
     bundle: str | Path, dataset: Path, table: Path, reference: str, out: Path | None = None,
-    progress: Progress | None = None,
+    others: Sequence[str | Path] = (), others_depth: Depth = "auto", progress: Progress | None = None,
 ) -> Bundle:  # fmt: skip
     """Run a head bundle over healthy people and fit its percentiles.json.
 
@@ -48,37 +52,42 @@ def add_percentiles(
         table: CSV with columns image, age (years) and sex (F or M), one person a row.
         reference: who the people are, for every place that shows a percentile.
         out: folder for a copy with percentiles; the bundle itself is changed when None.
-        progress: called with people done and people in all.
+        others: bundles trained without some of the people that trained the bundle; they measure these.
+        others_depth: at which depth they do.
+        progress: called with scans measured and scans in all.
 
     Raises:
-        ConfigError: a bundle that measures no heads, a table without its columns, or too few people.
+        ConfigError: a bundle that measures no heads, a table without its columns, too few people, or other
+            bundles that cannot stand in (see `out_of_fold`).
         InputError: a scan that cannot be read.
     """
-    model = load_bundle(bundle)
-    if job_of(model.info.labels) != HEAD:
-        raise ConfigError(f"{model.info.name} measures no heads; percentiles need the whole brain.")
+    model = _head_bundle(bundle)
     rows = _rows(table, dataset)
+    models = [_head_bundle(other) for other in others]
+    done = Counter(len(rows) + sum(_unseen(rows, each) for each in models), progress)
     predictor = Predictor((model.path,))
-    people: list[Person] = []
-    volumes: list[dict[str, float]] = []
-    kept: list[_Row] = []
-    for number, row in enumerate(rows, start=1):
-        prediction = predictor(read(row.image))
-        if prediction.quality.status == "fail":
-            logger.warning("person %d fails quality control and is left out", number)
-        else:
-            found = {entry.name: entry.volume_mm3 or 0.0 for entry in prediction.structures}
-            volumes.append(found | both_sides(found))
-            people.append(Person(row.age, row.sex, float(prediction.derived["icv_mm3"] or 0.0)))
-            kept.append(row)
-        if progress:
-            progress(number, len(rows))
-    if len(people) < FEWEST:
-        raise ConfigError(f"{len(people)} people can be used; {FEWEST} or more are needed.")
+    measured = [_measure(row, predictor, done) for row in rows]
+    kept = _good(rows, measured)
+    own = [volumes for volumes in measured if volumes is not None]
+    _enough(kept)
+    trained_on = model.info.split.get("train", [])
+    found = OutOfFold(own, 0, [])
+    if others:
+        stand_ins = [
+            _other(str(name), each, kept, others_depth, done)
+            for name, each in zip(others, models, strict=True)
+        ]
+        found = out_of_fold([row.name for row in kept], own, trained_on, stand_ins)
+        own = [mine for mine, volumes in zip(own, found.volumes, strict=True) if volumes is not None]
+        kept = _good(kept, found.volumes)
+        _enough(kept)
+    volumes = [each for each in found.volumes if each is not None]
+    people = [Person(row.age, row.sex, each[ICV]) for row, each in zip(kept, volumes, strict=True)]
     usual_icv_mm3 = float(np.mean([person.icv_mm3 for person in people]))
     fits = {
         name: fit_curve(np.array([each[name] for each in volumes]), people, usual_icv_mm3)
-        for name in volumes[0]
+        for name in own[0]
+        if name != ICV
     }
     ages = [person.age for person in people]
     percentiles = Percentiles(
@@ -88,12 +97,63 @@ def add_percentiles(
         ages=(min(ages), max(ages)),
         usual_icv_mm3=usual_icv_mm3,
         curves={name: curve for name, curve in fits.items() if curve is not None},
-        measured=_measured(kept, people, volumes, model),
+        measured=_facts(kept, people, volumes, trained_on) | _stand_ins(kept, own, found, trained_on),
         template_mm=_places(predictor.engines[HEAD]),
     )
     if out is not None:
         shutil.copytree(model.path, out, dirs_exist_ok=True)
     return save_percentiles(out or model.path, percentiles)
+
+
+class Counter:
+    """Tells how many of all scans are measured."""
+
+    def __init__(self, total: int, progress: Progress | None) -> None:
+        self.done, self.total, self.progress = 0, total, progress
+
+    def __call__(self) -> None:
+        self.done += 1
+        if self.progress:
+            self.progress(self.done, self.total)
+
+
+def _good(rows: Sequence[_Row], measured: Sequence[Volumes | None]) -> list[_Row]:
+    """Those who could be measured; the others are named by their line of the table."""
+    for row, volumes in zip(rows, measured, strict=True):
+        if volumes is None:
+            logger.warning("table, line %d: fails quality control and is left out", row.line)
+    return [row for row, volumes in zip(rows, measured, strict=True) if volumes is not None]
+
+
+def _enough(kept: Sequence[_Row]) -> None:
+    if len(kept) < FEWEST:
+        raise ConfigError(f"{len(kept)} people can be used; {FEWEST} or more are needed.")
+
+
+def _head_bundle(bundle: str | Path) -> Bundle:
+    model = load_bundle(bundle)
+    if job_of(model.info.labels) != HEAD:
+        raise ConfigError(f"{model.info.name} measures no heads; percentiles need the whole brain.")
+    return model
+
+
+def _measure(row: _Row, predictor: Predictor, done: Counter) -> Volumes | None:
+    """Volumes of a person's structures, of both sides together and of the whole; None after a FAIL."""
+    prediction = predictor(read(row.image))
+    done()
+    if prediction.quality.status == "fail":
+        return None
+    found = {entry.name: entry.volume_mm3 or 0.0 for entry in prediction.structures}
+    return found | both_sides(found) | {ICV: float(prediction.derived[ICV] or 0.0)}
+
+
+def _unseen(rows: Sequence[_Row], model: Bundle) -> int:
+    return sum(row.name not in model.info.split.get("train", []) for row in rows)
+
+
+def _other(name: str, model: Bundle, kept: Sequence[_Row], depth: Depth, done: Counter) -> Other:
+    predictor = Predictor((model.path,), depth=depth)
+    return Other(name, model.info.split.get("train", []), lambda n: _measure(kept[n], predictor, done))
 
 
 def _places(engine: Engine) -> dict[str, tuple[float, float, float]]:
@@ -103,20 +163,51 @@ def _places(engine: Engine) -> dict[str, tuple[float, float, float]]:
     return {names[1 + n]: (x, y, z) for n, (x, y, z) in enumerate(found.tolist()) if np.isfinite(x)}
 
 
-def _measured(
-    rows: Sequence[_Row], people: Sequence[Person], volumes: Sequence[Mapping[str, float]], model: Bundle
+def _facts(
+    rows: Sequence[_Row], people: Sequence[Person], volumes: Sequence[Volumes], trained_on: Sequence[str]
 ) -> dict[str, Any]:
-    """Who they are, and whether scans that trained the network are measured differently from the others."""
-    trained = np.isin([row.name for row in rows], model.info.split.get("train", []))
+    """Who they are, and whether those who trained the network differ from the others."""
+    trained = np.isin([row.name for row in rows], trained_on)
     shift = {}
     if 0 < trained.sum() < len(rows):
-        for name in ("Hippocampus", "LateralVentricle"):
+        for name in _looked_at(volumes[0]):
             values = np.log([each[name] for each in volumes])
             shift[name] = _shift_pct(values, people, trained)
     return {
         "women": sum(person.sex == "F" for person in people),
         "trained_the_network": int(trained.sum()),
         "shift_of_those_pct": shift,
+    }
+
+
+def _stand_ins(
+    rows: Sequence[_Row], own: Sequence[Volumes], found: OutOfFold, trained_on: Sequence[str]
+) -> dict[str, Any]:
+    """Who was measured by other bundles, and by how much the bundle's own volumes lie above theirs."""
+    facts: dict[str, Any] = {"measured_by_others": found.replaced, "others_matched_on": found.matched_on}
+    if found.replaced:
+        volumes = [each for each in found.volumes if each is not None]
+        pairs = [
+            (mine, theirs)
+            for row, mine, theirs in zip(rows, own, volumes, strict=True)
+            if row.name in trained_on
+        ]
+        facts["own_above_others_pct"] = {
+            name: _mean_pct([np.log(mine[name] / theirs[name]) for mine, theirs in pairs])
+            for name in (*_looked_at(volumes[0]), ICV)
+        }
+    return facts
+
+
+def _looked_at(volumes: Volumes) -> list[str]:
+    return [name for name in LOOKED_AT if name in volumes]
+
+
+def _mean_pct(differences: Sequence[float]) -> dict[str, float]:
+    """Mean of differences of logarithms and their spread between people, percent."""
+    return {
+        "mean": round(100 * float(np.mean(differences)), 2),
+        "standard_deviation": round(100 * float(np.std(differences, ddof=1)), 2),
     }
 
 
@@ -147,5 +238,5 @@ def _rows(table: Path, dataset: Path) -> list[_Row]:
         if not 0 < float(age) < 120:
             raise ConfigError(f"{table.name}, line {line}: age must be years between 0 and 120.")
         path = dataset / str(image)
-        rows.append(_Row(path.name.removesuffix(".gz").removesuffix(".nii"), path, float(age), sex))
+        rows.append(_Row(line, path.name.removesuffix(".gz").removesuffix(".nii"), path, float(age), sex))
     return rows

@@ -44,28 +44,30 @@ def table(tmp_path: Path) -> Path:
     return tmp_path / "people.csv"
 
 
-class Shrinking:
-    """Stands in for `Predictor`: the hippocampi of the phantom, smaller with each person."""
+class Wavering:
+    """Stands in for `Predictor`: structures of the phantom, each time a little larger or smaller."""
 
-    def __init__(self, chain: tuple[Path, ...]) -> None:
+    def __init__(self, chain: tuple[Path, ...], depth: str = "auto") -> None:
+        self.scale = 1.0 if chain[0].name == "tiny" else 2.0
+        self.depth = depth
         self.seen = 0
         self.engines = predictor(HEAD).engines
         self.one = predictor(HEAD)(head())
 
     def __call__(self, volume: Volume) -> Prediction:
         self.seen += 1
-        noise = 1 + 0.02 * np.sin(7.0 * self.seen)
+        noise = self.scale * (1 + 0.02 * np.sin(7.0 * self.seen))
         entries = tuple(
             replace(entry, volume_mm3=(entry.volume_mm3 or 0.0) * noise) for entry in self.one.structures
         )
-        status = "fail" if self.seen == 5 else "pass"
+        status = "fail" if self.seen == 5 and self.scale == 1 else "pass"
         return replace(self.one, structures=entries, quality=Quality(status))
 
 
 def test_people_are_measured_and_their_curves_kept(
     bundle: Path, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reference_people, "Predictor", Shrinking)
+    monkeypatch.setattr(reference_people, "Predictor", Wavering)
     steps: list[tuple[int, int]] = []
     made = add_percentiles(
         bundle, tmp_path, table, "phantoms", tmp_path / "copy", progress=lambda *step: steps.append(step)
@@ -78,6 +80,27 @@ def test_people_are_measured_and_their_curves_kept(
     assert set(known.curves) == {"Hippocampus_L", "Hippocampus_R", "Hippocampus", "Frontal_GM", "CSF"}
     assert load_bundle(tmp_path / "copy").percentiles == known
     assert not load_bundle(bundle).percentiles.curves  # the bundle itself stays as it was
+
+
+def test_people_who_trained_the_bundle_are_measured_by_others(
+    bundle: Path, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reference_people, "Predictor", Wavering)
+    names = [f"p{number}" for number in range(PEOPLE)]
+    for folder, train in (("tiny", names[:20]), ("one", names[:10]), ("two", names[10:20])):
+        split = {"train": train}
+        save_bundle(tmp_path / folder, replace(info(), split=split), LNN(info().network), "")
+    steps: list[tuple[int, int]] = []
+    made = add_percentiles(
+        bundle, tmp_path, table, "phantoms", tmp_path / "copy",
+        others=[tmp_path / "one", tmp_path / "two"], others_depth="1",
+        progress=lambda *step: steps.append(step),
+    )  # fmt: skip
+    assert steps[-1] == (3 * PEOPLE - 21, 3 * PEOPLE - 20)  # one failed quality control, and is asked no more
+    facts = made.percentiles.measured
+    assert (facts["trained_the_network"], facts["measured_by_others"]) == (19, 19)
+    assert facts["others_matched_on"] == [28, 28]
+    assert abs(facts["own_above_others_pct"]["Hippocampus"]["mean"]) < 3  # twice as large, but for the match
 
 
 def test_a_bundle_for_crops_is_refused(table: Path, tmp_path: Path) -> None:
@@ -109,7 +132,7 @@ def test_a_table_without_ages_is_refused(bundle: Path, table: Path, tmp_path: Pa
 def test_too_few_people_are_refused(
     bundle: Path, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reference_people, "Predictor", Shrinking)
+    monkeypatch.setattr(reference_people, "Predictor", Wavering)
     pd.read_csv(table).head(30).to_csv(table, index=False)
     with pytest.raises(ConfigError, match="29 people"):
         add_percentiles(bundle, tmp_path, table, "phantoms")
