@@ -4,6 +4,7 @@
     dementia.py RUN patients.root=OASIS1 others.root=IXI --resnet 20        3D ResNet-18 too, so many epochs
     dementia.py RUN ... --resnet 20 --only ResNet          the first row, and those whose name has this in it
     dementia.py RUN ... --more --only other           what the default number and the network might have been
+    dementia.py RUN ... --more --only calibration         corrected by people held back in another way
 
 Everyone is held back once for each seed and judged by models that learnt from the other folds; a person's
 answers of all seeds are averaged. Intervals are bootstrapped over people; "seeds" is the range of the AUC
@@ -33,6 +34,7 @@ from dementia_rivals import (
     held_back,
     image_only,
     logistic,
+    on_a_split,
     resnet,
     ridge,
     ridge_on,
@@ -55,7 +57,7 @@ from lnn_med.training.dementia import (
     risk_models,
     with_offsets,
 )
-from lnn_med.training.held_back import OLD_YEARS, mean_logit, reliability
+from lnn_med.training.held_back import OLD_YEARS, HeldBack, fit_sum, mean_logit, reliability
 from lnn_med.training.risk_fit import both_sides_log, code_of
 from lnn_med.training.run_config import shipped_config
 from lnn_med.training.template import template_centroids
@@ -119,6 +121,7 @@ def main() -> None:
     }
     if chosen.more:
         rows |= others_of(study, record, [label.name for label in engine.bundle.info.labels])
+        rows |= calibrations_of(study, held)
     first, *others = (name for name in rows if chosen.resnet or "ResNet" not in name)
     wanted = [first, *(name for name in others if chosen.only in name)]
     show(study, {name: rows[name]() for name in wanted})
@@ -173,11 +176,31 @@ def others_of(study: Study, record: Values, names: list[str]) -> dict[str, Calla
             study, varied(study, fusion="daft")
         ),
         "other network: not guided by the record": lambda: held_back(study, varied(study, fusion="none")),
-        "other network: guided by tokens of the volumes, too": lambda: held_back(
-            study, varied(study, volume_tokens=True)
+        "other network: not guided by tokens of the volumes": lambda: held_back(
+            study, varied(study, volume_tokens=False)
         ),
     }
     return found
+
+
+def calibrations_of(study: Study, held: HeldBack) -> dict[str, Callable[[], Values]]:
+    """Corrected as the bundle corrects itself, cross-fitted over everyone held back, or on a split."""
+    risk = held.risk[:, study.known, code_of(RECORD[:MMSE])]
+    places = held.evidence[:, study.known, 0, -1]
+
+    def crossed(*logits: Values) -> Values:
+        return np.stack(
+            [fit_sum(np.column_stack(each), study.truth)[1] for each in zip(*logits, strict=True)]
+        )
+
+    return {
+        "calibration: cross-fitted": lambda: crossed(risk),
+        "calibration: on a fifth of each training fold": lambda: held_back(study, on_a_split(study, False)),
+        "calibration: network, cross-fitted": lambda: crossed(risk, places),
+        "calibration: network, on a fifth of each training fold": lambda: held_back(
+            study, on_a_split(study, True)
+        ),
+    }
 
 
 def show_others(cohort: Cohort, models: tuple[RiskModel, ...], run: ClassifierRun) -> None:

@@ -3,10 +3,11 @@
     gates.py brain-t1 DATA
 
 Every gate ranks blocks and stages of a validation case; what is worth least is left out until the budget is
-met. `--budget` goes by the gain that `lnn-med calibrate` fitted. Entropy alone and chance, which say nothing
-of stages, count half for the last one. `auto` is what pays, without a budget. The answer of a block does not
-depend on the others, so label maps are put together from the dense answer of each exit. Dice over structures
-of at least 100 voxels; work in FLOPs as the network counts it.
+met. Uncertainty, the entropy of exit 1, is what `--budget` goes by; `auto`, without a budget, takes what pays
+by the gain that `lnn-med calibrate` fitted. Entropy and chance, which say nothing of stages, count half for
+the last one. The answer of a block does not depend on the others, so label maps are put together from the
+dense answer of each exit. Dice over structures of at least 100 voxels; work in FLOPs as the network counts
+it.
 Beside the gates: an exit everywhere, and in the smallest box of blocks around what the trunk labelled, as a
 static network on a foreground crop would have it. Last, the time of the network as `predict` runs it, all
 depths in turn on every case.

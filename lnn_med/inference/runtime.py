@@ -30,7 +30,7 @@ class RuntimeConfig:
 
     `depth`: "auto" (block by block, where it pays), "full" (all stages everywhere), or 1, 2, ... (that exit
     everywhere).
-    `budget`: with "auto", share of the full network's FLOPs to spend at most, 0 to 1, where it gains most.
+    `budget`: with "auto", share of the full network's FLOPs to spend at most, 0 to 1, where exit 1 doubts.
     `runtime`: "openvino" runs a fixed exit as a static graph on the CPU; "auto" is torch.
     """
 

@@ -263,7 +263,7 @@ class LNN(nn.Module):
             depth: "auto": decided block by block; "full": the last exit everywhere; 1, 2, ...: that exit
                 everywhere.
             budget: with "auto", share of the full network's FLOPs that a case may cost, 0 to 1: spent where
-                it is expected to gain most, whether it pays or not; the trunk always runs.
+                exit 1 doubts most, whether it pays or not; the trunk always runs.
             spacing_ratio: see `Gates`.
         """
         seen = self.see(image, spacing_ratio)
@@ -300,18 +300,19 @@ class LNN(nn.Module):
         """Which boxes of blocks are computed deeper, case by case.
 
         Without a budget those whose expected gain pays, or, as long as nothing is fitted, those that the
-        gates switch on. With one as many as it pays for, those first that gain most (docs/network.md).
+        gates switch on. With one as many as it pays for, those first that exit 1 doubts most: to rank, plain
+        doubt is as good as the fitted gain, and better where the budget is small (docs/network.md).
         """
-        stages = self.config.exits - 1
-        gain = self.gain or ExpectedGain.guess(stages)
         entropy, ratio = (each.double().cpu().numpy() for each in (seen.entropy, seen.spacing_ratio))
-        gains = [gain.of(*case) for case in zip(entropy, ratio, strict=True)]
         if budget is not None:
-            everything = np.full(entropy.shape[1:], stages)
+            stages = self.config.exits - 1
+            doubt, everything = ExpectedGain.guess(stages), np.full(entropy.shape[1:], stages)
             room = max(0.0, budget * costs.full - costs.trunk)
-            return [plan_within(everything, case, costs.box, room) for case in gains]
+            cases = zip(entropy, ratio, strict=True)
+            return [plan_within(everything, doubt.of(*case), costs.box, room) for case in cases]
         if self.gain:
-            return [plan(gain.wanted(case), costs.box) for case in gains]
+            gains = [self.gain.of(*case) for case in zip(entropy, ratio, strict=True)]
+            return [plan(self.gain.wanted(case), costs.box) for case in gains]
         decided = decide(seen.case_gate, seen.block_gate).cpu().numpy()
         return [plan(case, costs.box) for case in decided]
 

@@ -58,8 +58,13 @@ def test_auto_stays_within_its_budget(network: LNN, image: Tensor, budget: float
         assert spent > 0.5 * min(budget * costs.full, free)  # and uses what it may
 
 
+@pytest.mark.parametrize("gain", [None, ExpectedGain((0.0, 3.0), (-1.0, -1.0), (0.0, 0.0), 0.0)])
 @torch.inference_mode()
-def test_a_budget_goes_where_the_first_exit_doubts(network: LNN, image: Tensor) -> None:
+def test_a_budget_goes_where_the_first_exit_doubts(
+    network: LNN, image: Tensor, gain: ExpectedGain | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever gain is fitted: here one that sees most to gain where there is no doubt."""
+    monkeypatch.setattr(network, "gain", gain)
     costs, seen = network.costs(SHAPE), network.see(image[:1])
     assert seen.entropy.shape == grid_of()
     coarse = network(image[:1], 1).logits[..., ::2, ::2, ::2].softmax(dim=1)  # one of eight voxels
