@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from lnn_med.models.blocks import ResidualBlock
 from lnn_med.models.layer_attention import (
     LayerAttentionStage,
+    Retrieval,
     RetrievalSkipper,
     SkipConfig,
     SkipSchedule,
@@ -86,12 +87,40 @@ def test_probing_runs_every_retrieval_and_changes_no_mask() -> None:
     assert [tuple(w.shape) for w in part.weights] == [(2, 2, n) for n in (1, 2, 3, 4)]
 
 
-def test_scores_do_not_change_when_a_constant_is_added_to_a_layers_logits() -> None:
-    generator = torch.Generator().manual_seed(0)
-    logits = [torch.randn(3, 2, n, generator=generator) for n in range(1, 6)]
-    moved = [each + 7.0 * n for n, each in enumerate(logits)]
-    before, after = (redundancy(divergences([each.softmax(-1) for each in them])) for them in (logits, moved))
-    torch.testing.assert_close(after, before, atol=1e-5, rtol=0)
+@pytest.mark.parametrize("rule", ["mapped", "raw"])
+def test_masks_do_not_change_when_a_constant_is_added_to_a_layers_logits(
+    rule: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Moving all keys alike adds to a layer's logits what its query makes of the move."""
+    config = SkipConfig(
+        rule=rule, share=0.5, threshold=0.1 if rule == "raw" else 0.6, patience=1, every=1, warmup=0
+    )
+    ask, move = Retrieval.ask, torch.randn(4, generator=torch.Generator().manual_seed(7))
+    seen: list[list[Tensor]] = []
+
+    def masks(moved: bool) -> list[list[bool]]:
+        def asked(self: Retrieval, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            query, key, value = ask(self, x)
+            return query, key + 5 * move if moved else key, value
+
+        monkeypatch.setattr(Retrieval, "ask", asked)
+        network = nn.Sequential(stage(6))
+        schedule, found = SkipSchedule(network, config, steps=16), []
+        generator = torch.Generator().manual_seed(2)
+        for step in range(8):
+            schedule.before(step)
+            network(volume())
+            seen.append(list(network[0].weights))
+            schedule.after()
+            found.append(network[0].skipped.tolist())
+            for retrieval in network[0].retrievals:
+                retrieval.query.weight.data.normal_(generator=generator)
+        return found
+
+    plain, moved = masks(moved=False), masks(moved=True)
+    assert plain == moved
+    assert len({tuple(mask) for mask in plain}) > 1  # and there is something to change
+    torch.testing.assert_close(seen[0], seen[8], atol=1e-5, rtol=1e-4)
 
 
 def test_the_same_question_asked_again_has_score_zero_and_another_has_not() -> None:
@@ -157,6 +186,18 @@ def test_the_skipper_skips_the_share_that_the_threshold_names(
     scores = torch.from_numpy(np.random.default_rng(0).beta(alpha, beta, 3000)).float()
     skipper = RetrievalSkipper(3000, SkipConfig(share=1.0, threshold=threshold, patience=1))
     assert float(skipper.update(scores).float().mean()) == pytest.approx(threshold, abs=0.03)
+
+
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.8])
+@pytest.mark.parametrize(("alpha", "beta"), [(2.0, 5.0), (30.0, 60.0)])
+def test_where_the_threshold_lets_all_the_share_is_what_is_skipped(
+    share: float, alpha: float, beta: float
+) -> None:
+    scores = torch.from_numpy(np.random.default_rng(0).beta(alpha, beta, 3000)).float()
+    skipper = RetrievalSkipper(3000, SkipConfig(share=share, threshold=1.0, patience=1))
+    skipped = skipper.update(scores)
+    assert float(skipped.float().mean()) == pytest.approx(share, abs=0.001)
+    assert scores[2:-1][skipped[2:-1]].max() <= scores[2:-1][~skipped[2:-1]].min()
 
 
 @pytest.mark.parametrize(

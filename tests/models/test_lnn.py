@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -30,6 +31,18 @@ def test_gather_path_with_every_block_active_equals_the_dense_path(
     every = block_by_block(torch.full(grid_of(cases=2), stages))
     dense = network(image, depth=1 + stages).logits
     torch.testing.assert_close(network._sparse(image, features, every), dense, **CLOSE)
+
+
+@torch.inference_mode()
+def test_gather_path_equals_the_dense_path_where_the_trunk_attends_by_blocks(network: LNN) -> None:
+    shape = (48, 40, 40)
+    image = torch.rand(1, TINY.in_channels, *shape, generator=torch.Generator().manual_seed(2))
+    tokens = int(np.prod([size // 4 for size in shape]))
+    attention = network.trunk.attention[1].attention
+    assert (attention.path(tokens), attention.path(480)) == ("block", "dense")
+    every = block_by_block(torch.full(grid_of(shape), 2))
+    found = network._sparse(image, network.see(image).features, every)
+    torch.testing.assert_close(found, network(image, "full").logits, **CLOSE)
 
 
 @torch.inference_mode()
