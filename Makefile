@@ -15,6 +15,7 @@ BRAIN ?= data/ixi_brain
 REPORTS ?= docs/reports
 STRESS ?= 10
 WORK ?=
+NNUNET ?=
 PYTEST ?=
 
 BIN := $(VENV)/bin
@@ -31,7 +32,8 @@ help:
 	@echo "make test       install what the tests need and run them"
 	@echo "make lint       ruff, mypy and the import rules"
 	@echo "make notebooks  generate and execute the notebooks"
-	@echo "make bench      time and memory on this machine: a whole head, networks beside peers"
+	@echo "make bench      time and memory on this machine: a whole head, networks beside peers;"
+	@echo "                NNUNET=VENV names an environment with nnunetv2, whose predictor takes turns with ours"
 	@echo "make report     validation reports of both bundles; HIPPOCAMPUS=... and BRAIN=... name the data sets"
 	@echo "                STRESS=4 disturbs fewer cases, WORK=FOLDER keeps scans and runs for a second start"
 	@echo "make clean      remove .venv, caches and demo output"
@@ -55,8 +57,9 @@ notebooks/%.ipynb: notebooks/%.py $(STAMPS)/extras
 	cd notebooks && $(abspath $(BIN))/jupytext --quiet --to ipynb --set-kernel - --execute $(notdir $<)
 
 bench: $(STAMPS)/package
-	$(BIN)/python benchmarks/whole_head.py
+	$(BIN)/python benchmarks/whole_head.py $(if $(NNUNET),--nnunet $(NNUNET))
 	$(BIN)/python benchmarks/networks.py
+	$(BIN)/python benchmarks/sliding_windows.py
 
 report: $(STAMPS)/extras
 	$(call report,hippocampus-t1,$(HIPPOCAMPUS))

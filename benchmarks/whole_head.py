@@ -1,14 +1,16 @@
-"""Time and peak memory of one whole 1 mm head through the command line, on this machine, beside nnU-Net.
+"""Time and peak memory of one scan through the command line, on this machine, beside nnU-Net.
 
     whole_head.py                                  ours: --depth auto and full
     whole_head.py --depths auto full 1 full/openvino --nnunet VENV      VENV: an environment with nnunetv2
+    whole_head.py --crop hippocampus_001.nii.gz --nnunet VENV           a hippocampus crop at 1 mm instead
 
-The scan is the MNI152 template at 1 mm. Each run is a new process, so "cold" counts imports and loading;
-"networks" is what `result.json` states: all of them, with auto also dementia-t1, which full depth leaves out.
-"Warm" is a second scan in a process that has measured one, from its file to written results, as in `score`
-and the viewer; "brain_network" brain-t1's network alone. nnU-Net runs its own predictor on its own network
-(nnunet_model.py) with steps of half a patch and without mirroring, at 1 mm and at 2 mm: cold as its command,
-warm as a second scan of its predictor in one process. All take turns.
+Without a crop the scan is the MNI152 template at 1 mm. Each run is a new process, so "cold" counts imports
+and loading; "networks" is what `result.json` states: all of them, dementia-t1 included. "Warm" is a second
+scan in a process that has measured one, from its file to written results, as in `score` and the viewer;
+"brain_network" brain-t1's network alone. nnU-Net runs its own predictor on its own network (nnunet_model.py)
+with steps of half a patch and without mirroring, heads at 1 mm and at 2 mm, the crop by its plan for the
+hippocampus: cold as its command, warm as a second scan of its predictor in one process. All take turns;
+ratios are to the first row, run by run.
 """
 
 from __future__ import annotations
@@ -28,17 +30,20 @@ from lnn_med.allocator import keep_memory
 from lnn_med.inference.head import spacing_ratio
 from lnn_med.inference.model_space import into_model_space
 from lnn_med.inference.predict import HEAD, Predictor
+from lnn_med.inference.quality import is_crop
 from lnn_med.io import read
 from lnn_med.io.mni_template import mni152_template
 from lnn_med.io.nifti import write_nifti
 from lnn_med.io.result_files import write_prediction
 
+RATIOS = ("cold_s", "warm_s")
 COLUMNS = ("cold_s", "warm_s", "brain_network_s", "networks_s", "fraction", "peak_rss_gb")
 PROGRAM = "from lnn_med.cli import main; main()"
 SECOND = (
     "import sys; sys.path.insert(0, sys.argv.pop(1)); import whole_head; whole_head.second(*sys.argv[1:])"
 )
 CLASSES = 51  # of brain-t1
+HIPPOCAMPUS_PLAN = ("--classes", "3", "--patch", "40", "56", "40", "--stages", "4")
 PASSES = 5  # of its network
 
 
@@ -62,7 +67,7 @@ def ours(scan: Path, depth: str, folder: Path) -> Runner:
 
 
 def second(scan: str, depth: str, runtime: str) -> None:
-    """Measure a scan twice; print the seconds of the second time, and of brain-t1's network."""
+    """Measure a scan twice; print the seconds of the second time, and of a head also those of brain-t1."""
     keep_memory()
     predictor = Predictor(depth=depth, runtime=runtime)
     for _ in range(2):
@@ -70,21 +75,32 @@ def second(scan: str, depth: str, runtime: str) -> None:
             began = time.perf_counter()
             write_prediction(predictor(read(Path(scan))), Path(folder) / "out")
             seconds = time.perf_counter() - began
-    engine, volume = predictor.engines[HEAD], read(Path(scan))
+    volume = read(Path(scan))
+    if is_crop(volume):
+        print(seconds)
+        return
+    engine = predictor.engines[HEAD]
     image = into_model_space(volume, engine.bundle.info.space).image
     ratio = spacing_ratio(volume, engine.bundle.info.space.spacing_mm)
     print(seconds, statistics.median(engine(image, ratio).seconds for _ in range(PASSES)))
 
 
-def nnunet(environment: Path, scan: Path, shape: tuple[int, ...], spacing: float, folder: Path) -> Runner:
+def nnunet(
+    environment: Path,
+    scan: Path,
+    shape: tuple[int, ...],
+    spacing: float,
+    plan: tuple[str, ...],
+    folder: Path,
+) -> Runner:
     """`nnUNetv2_predict_from_modelfolder` on a folder that holds the scan alone."""
     model, images = folder / f"nnunet_{spacing:g}", folder / "images"
     images.mkdir(exist_ok=True)
-    if not (images / "head_0000.nii.gz").exists():
-        (images / "head_0000.nii.gz").symlink_to(scan)
+    if not (images / "scan_0000.nii.gz").exists():
+        (images / "scan_0000.nii.gz").symlink_to(scan.resolve())
     sizes = [str(round(size / spacing)) for size in shape]
     maker = Path(__file__).with_name("nnunet_model.py")
-    options = ["--spacing", str(spacing), "--shape", *sizes, "--classes", str(CLASSES)]
+    options = ["--spacing", str(spacing), "--shape", *sizes, *plan]
     subprocess.run([environment / "bin/python", maker, model, *options], check=True)
     program = str(environment / "bin/nnUNetv2_predict_from_modelfolder")
     paths = ["-i", str(images), "-o", str(folder / f"nnunet_out_{spacing:g}"), "-m", str(model)]
@@ -113,6 +129,13 @@ def measure(runner: Runner) -> dict[str, float]:
     return found
 
 
+def machine() -> str:
+    """Cores and processor of this machine, in words."""
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    names = {line.partition(":")[2].strip() for line in lines if line.startswith("model name")}
+    return f"{len(os.sched_getaffinity(0))} cores ({', '.join(sorted(names))})"
+
+
 def main() -> None:
     """Print the medians as a Markdown table, or everything as JSON."""
     parser = argparse.ArgumentParser(
@@ -120,17 +143,21 @@ def main() -> None:
     )
     parser.add_argument("--runs", type=int, default=3, help="runs of each, in turn (default 3)")
     parser.add_argument("--depths", nargs="+", default=["auto", "full"])
+    parser.add_argument("--crop", type=Path, metavar="SCAN", help="a hippocampus crop instead of the head")
     parser.add_argument("--nnunet", type=Path, metavar="VENV", help="environment with nnunetv2")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    volume = mni152_template()
+    volume = read(options.crop) if options.crop else mni152_template()
+    what = "hippocampus crop" if options.crop else "MNI152 template"
+    plan = HIPPOCAMPUS_PLAN if options.crop else ("--classes", str(CLASSES))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        scan = folder / "mni152.nii.gz"
+        scan = folder / "scan.nii.gz"
         write_nifti(volume, scan)
         runners = [ours(scan, depth, folder) for depth in options.depths]
         if options.nnunet:
-            runners += [nnunet(options.nnunet, scan, volume.shape, mm, folder) for mm in (1.0, 2.0)]
+            spacings = (1.0,) if options.crop else (1.0, 2.0)
+            runners += [nnunet(options.nnunet, scan, volume.shape, mm, plan, folder) for mm in spacings]
         runs: dict[str, list[dict[str, float]]] = {runner.name: [] for runner in runners}
         for _ in range(options.runs):  # in turn, so that a slow minute of the machine hits all of them
             for runner in runners:
@@ -140,8 +167,8 @@ def main() -> None:
         for name, found in runs.items()
     }
     report: dict[str, Any] = {
+        "machine": machine(),
         "scan": {"shape": volume.shape, "spacing_mm": volume.spacing_mm},
-        "cores": len(os.sched_getaffinity(0)),
         "runs": options.runs,
         "medians": medians,
         "all": runs,
@@ -150,12 +177,15 @@ def main() -> None:
         print(json.dumps(report, indent=2))
         return
     shape = " x ".join(str(size) for size in volume.shape)
-    print(
-        f"MNI152 template, {shape} voxels of 1 mm, {report['cores']} cores, median of {options.runs} runs\n"
-    )
-    print("| what | " + " | ".join(COLUMNS) + " |\n|" + "---|" * (1 + len(COLUMNS)))
+    print(f"{what}, {shape} voxels, {machine()}, median of {options.runs} runs\n")
+    first = next(iter(runs))
+    heads = (*COLUMNS, *(f"{key}, of {first}" for key in RATIOS))
+    print("| what | " + " | ".join(heads) + " |\n|" + "---|" * (1 + len(heads)))
     for name, found in medians.items():
         cells = [f"{found[key]:.2f}" if key in found else "" for key in COLUMNS]
+        for key in RATIOS:
+            pairs = zip(runs[name], runs[first], strict=True)
+            cells.append(f"{statistics.median(one[key] / other[key] for one, other in pairs):.1f}")
         print(f"| {name} | " + " | ".join(cells) + " |")
 
 
