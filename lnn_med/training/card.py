@@ -20,7 +20,10 @@ def model_card(info: BundleInfo) -> str:
     gates = ""
     if metrics["dice_auto"] is not None:
         share = 100 * metrics["active_blocks"]
-        gates = f", {metrics['dice_auto']:.3f} with learned gates ({share:.0f} % of the blocks active)"
+        gates = (
+            "\n(The learned gates, which `--depth auto` asks only until `lnn-med calibrate`: "
+            f"{metrics['dice_auto']:.3f} with {share:.0f} % of the blocks active.)"
+        )
     return f"""# {info.name} {info.version}
 
 {info.job[0].upper()}{info.job[1:]}. **Research use only; not a medical device.**
@@ -33,7 +36,7 @@ validated, {len(split["calibration"])} kept for calibration and never seen by th
 
 ## Validation fold
 Dice in model space ({info.space.spacing_mm:g} mm), mean over structures of at least 100 voxels:
-**{metrics["dice_full"]:.3f}** at full depth{gates}; exits 1 to {len(metrics["dice_exits"])}: {exits}.
+**{metrics["dice_full"]:.3f}** at full depth; exits 1 to {len(metrics["dice_exits"])}: {exits}.{gates}
 The best checkpoint was chosen on this fold, so the value is slightly optimistic.
 
 | structure | Dice | median voxels |
