@@ -27,12 +27,13 @@ from dementia_rivals import (
     CHOSEN,
     MMSE,
     PENALTIES,
+    Rows,
     Study,
     Values,
     chosen_volumes,
     coarse_images,
     held_back,
-    image_only,
+    image_alone,
     logistic,
     on_a_split,
     resnet,
@@ -44,6 +45,7 @@ from scipy.special import expit
 
 from lnn_med.allocator import keep_memory
 from lnn_med.evaluation.classification import auc, compare_auc
+from lnn_med.evaluation.statistics import paired_difference
 from lnn_med.inference.bundle import load_bundle
 from lnn_med.inference.risk_model import AGE_CENTRE, AGE_SCALE, RECORD, RiskModel
 from lnn_med.inference.runtime import Engine, RuntimeConfig
@@ -52,7 +54,6 @@ from lnn_med.training.dementia import (
     FOLDS,
     Cohort,
     cross_validate,
-    folds_of,
     gather,
     risk_models,
     with_offsets,
@@ -110,7 +111,10 @@ def main() -> None:
             study, logistic(everything, study, 10.0)
         ),
         f"ridge on voxels of {VOXEL_MM:g} mm": lambda: held_back(study, ridge(images, study)),
-        "network: image alone": lambda: held_back(study, image_only(study)),
+        "network: image alone": lambda: held_back(study, image_alone(study, with_record=False)),
+        "network: image and record, no volumes": lambda: held_back(
+            study, image_alone(study, with_record=True)
+        ),
         "risk model: volumes alone": lambda: risk(()),
         f"3D ResNet-18, {chosen.resnet} epochs": lambda: held_back(
             study, resnet(coarse_images(run, cohort, RESNET_MM), study, chosen.resnet), seeds=1
@@ -127,12 +131,8 @@ def main() -> None:
     show(study, {name: rows[name]() for name in wanted})
     if chosen.only:
         return
-    ages = held.age[:, known].mean(axis=0)
-    healthy = study.truth == 0
-    error = np.abs(ages - study.clinical[:, AGE])[healthy].mean()
-    by_ridge = ridge_age(images, study)
     show_others(cohort, risk_models(run, cohort), run)
-    print(f"\nbrain age, people without dementia: network {error:.2f} years, ridge on voxels {by_ridge:.2f}")
+    show_ages(held.age[:, known], ridge_age(images, study), study)
 
 
 def others_of(study: Study, record: Values, names: list[str]) -> dict[str, Callable[[], Values]]:
@@ -176,6 +176,9 @@ def others_of(study: Study, record: Values, names: list[str]) -> dict[str, Calla
             study, varied(study, fusion="daft")
         ),
         "other network: not guided by the record": lambda: held_back(study, varied(study, fusion="none")),
+        "other network: without learning age and sex first": lambda: held_back(
+            study, varied(study, first_epochs=0)
+        ),
         "other network: not guided by tokens of the volumes": lambda: held_back(
             study, varied(study, volume_tokens=False)
         ),
@@ -214,20 +217,30 @@ def show_others(cohort: Cohort, models: tuple[RiskModel, ...], run: ClassifierRu
     )
 
 
-def ridge_age(images: Values, study: Study) -> float:
-    """Mean absolute error in years of a ridge on voxels, people without dementia, mean over seeds."""
+def ridge_age(images: Values, study: Study) -> Values:
+    """Ages (seeds, N) by a ridge on voxels, of people held back; it learns from the patients' table alone."""
     dementia, ages = (
         study.cohort.people.dementia.numpy(),
         study.cohort.people.clinical[:, AGE].double().numpy(),
     )
     x = images.reshape(len(images), -1)
-    errors = []
-    for seed in range(study.run.seeds):
-        for train, test in folds_of(study.cohort, study.run.folds, seed):
-            rows = train[np.isfinite(dementia[train])]
-            healthy = test[dementia[test] == 0]
-            errors.append(np.abs(ridge_on(x[rows], ages[rows], PENALTIES)(x[healthy]) - ages[healthy]))
-    return float(np.concatenate(errors).mean())
+
+    def method(train: Rows, test: Rows, seed: int) -> Values:
+        rows = train[np.isfinite(dementia[train])]
+        return ridge_on(x[rows], ages[rows], PENALTIES)(x[test])
+
+    return held_back(study, method)
+
+
+def show_ages(network: Values, ridge: Values, study: Study) -> None:
+    """Print errors of brain age in people without dementia, and their difference, paired over people."""
+    healthy = study.truth == 0
+    ages = study.clinical[healthy, AGE]
+    one, other = (np.abs(each.mean(axis=0)[healthy] - ages) for each in (network, ridge))
+    gap = paired_difference(one.tolist(), other.tolist(), list(range(len(ages))))
+    print(f"\nbrain age, {len(ages)} people without dementia, mean absolute error in years")
+    print(f"  network {one.mean():.2f}, ridge on voxels {other.mean():.2f}")
+    print(f"  difference {gap.estimate:+.2f} ({gap.low:+.2f} to {gap.high:+.2f})")
 
 
 def show(study: Study, methods: dict[str, Values]) -> None:
@@ -239,8 +252,17 @@ def show(study: Study, methods: dict[str, Values]) -> None:
         f"{len(study.truth)} people, {int(study.truth.sum())} with dementia; "
         f"{int(old.sum())} from 60 years on\n"
     )
-    print("| model | AUC | seeds | AUC from 60 on | seeds | Brier | slope | from 60 on, against the first |")
-    print("|---|---|---|---|---|---|---|---|")
+    titles = (
+        "AUC",
+        "seeds",
+        "AUC from 60 on",
+        "seeds",
+        "Brier",
+        "intercept",
+        "slope",
+        "from 60 on, against 1st",
+    )
+    print("| model | " + " | ".join(titles) + " |\n" + "|---" * (1 + len(titles)) + "|")
     for name, values in methods.items():
         one = mean_logit(values)
         found = reliability(one, one, study.truth, ages, persons)
@@ -256,6 +278,7 @@ def show(study: Study, methods: dict[str, Values]) -> None:
             "{:.3f} ({:.3f} to {:.3f})".format(*found.auc_old),
             spread_of([auc(each[old], study.truth[old]).estimate for each in values]),
             f"{found.brier:.3f}",
+            f"{found.intercept:+.2f}",
             f"{found.slope:.2f}",
             gap,
         ]

@@ -8,6 +8,7 @@ evidence first, or at random; printed is how much of the whole change has happen
 no better than chance). People and networks are those of the bundle, so this tests the map, not the network.
 Repeatability: heads are measured again after small changes that a second scan could have (turned by 5°,
 noise, bias field, blur, other axes), and as their mirror image; printed is by how much the probability moves.
+(`--raw`: the same of heads of the other source, as the scanner gives them.)
 Heads: those of the other source, from 60 years on, as the scanner gives them and then prepared as the people
 of the data were (without skull, in the template's grid of 2 mm); printed is how the answer changes.
 """
@@ -23,6 +24,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.ndimage import affine_transform
+from scipy.special import logit
 
 from lnn_med.allocator import keep_memory
 from lnn_med.inference.brain_features import BrainFeatures
@@ -188,7 +190,7 @@ def prepared(reader: DementiaReader, folder: Path, table: list[tuple[str, dict[s
         if any(entry["probability"] is None for entry in pair):
             continue
         values = [float(entry["probability"]) for entry in pair]  # type: ignore[arg-type]
-        found.append([*values, *(np.log(p / (1 - p)) for p in values)])
+        found.append([*values, *logit(values)])
     each = np.array(found)
     shift = each[:, 3] - each[:, 2]
     error = shift.std(ddof=1) / np.sqrt(len(shift))
@@ -212,15 +214,16 @@ def repeatability(
             pairs = [(one["probability"], two["probability"]) for one, two in zip(first, second, strict=True)]
             if any(value is None for pair in pairs for value in pair):
                 continue
-            moves[name].append([abs(float(one) - float(two)) for one, two in pairs])  # type: ignore[arg-type]
+            each = np.array(pairs, dtype=float)
+            moves[name].append([*np.abs(np.diff(each)[:, 0]), *np.abs(np.diff(logit(each))[:, 0])])
             judged += 1
             same += first[0]["prediction_set"] == second[0]["prediction_set"]
-    print(f"\nrepeatability, {len(table)} heads: change of the probability, median (largest)")
-    print("| change | risk model | network | pairs |\n|---|---|---|---|")
+    print(f"\nrepeatability, {len(table)} heads: change of probability and of log-odds, median (largest)")
+    print("| change | risk model | network | risk model, log-odds | network, log-odds | pairs |")
+    print("|---|---|---|---|---|---|")
     for name, found in moves.items():
         if found:
-            each = np.array(found)
-            cells = [f"{np.median(column):.3f} ({column.max():.3f})" for column in each.T]
+            cells = [f"{np.median(column):.3f} ({column.max():.3f})" for column in np.array(found).T]
             print(f"| {name} | " + " | ".join(cells) + f" | {len(found)} |")
     print(f"the prediction set stays the same in {same} of {judged}")
 
@@ -235,6 +238,7 @@ def main() -> None:
     parser.add_argument("--bundle", default="dementia-t1")
     parser.add_argument("--people", type=int, default=60, help="for the deletion curve; 0: none")
     parser.add_argument("--scans", type=int, default=12, help="for structures and repeatability; 0: none")
+    parser.add_argument("--raw", type=int, default=0, help="of the other source, for repeatability; 0: none")
     parser.add_argument("--heads", type=int, default=0, help="of the other source, with and without skull")
     chosen = parser.parse_args()
     keep_memory()
@@ -251,6 +255,8 @@ def main() -> None:
         root, table = people_of(run.patients, chosen.scans)
         regions(reader, root, table)
         repeatability(reader, root, table)
+    if chosen.raw:
+        repeatability(reader, *people_of(run.others, chosen.raw, OLD_YEARS))
     if chosen.heads:
         prepared(reader, *people_of(run.others, chosen.heads, OLD_YEARS))
 

@@ -121,13 +121,18 @@ def ridge(images: Values, study: Study) -> Method:
     return method
 
 
-def varied(study: Study, **changes: object) -> Method:
-    """The network of the run with another way in for record or volumes; MMSE is hidden."""
+def varied(study: Study, first_epochs: int | None = None, **changes: object) -> Method:
+    """The network of the run with another way in for record or volumes, or with so many epochs of age and sex
+    before dementia; MMSE is hidden."""
+    schedule = study.run.schedule
+    if first_epochs is not None:
+        schedule = replace(schedule, first_epochs=first_epochs)
 
     def method(train: Rows, test: Rows, seed: int) -> Values:
         learners, unseen = (study.cohort.of(rows) for rows in (train, test))
         models = risk_models(study.run, learners)
-        run = replace(study.run, network=replace(study.run.network, **changes))  # type: ignore[arg-type]
+        network_of = replace(study.run.network, **changes)  # type: ignore[arg-type]
+        run = replace(study.run, network=network_of, schedule=schedule)
         network = fit_network(run, learners, models, seed)
         people = with_offsets(unseen, models, study.run)
         record = people.clinical.clone()
@@ -171,16 +176,24 @@ def on_a_split(study: Study, with_network: bool) -> Method:
     return method
 
 
-def image_only(study: Study) -> Method:
-    """The shipped network without record and without risk model."""
+def image_alone(study: Study, with_record: bool) -> Method:
+    """The network without risk model and without volumes as tokens: on the image, or on image and record.
+
+    Without the record it never sees one, in training either; with it MMSE is hidden.
+    """
+    config, schedule = replace(study.run.network, volume_tokens=False), study.run.schedule
+    if not with_record:
+        schedule = replace(schedule, shown=(0.0,) * len(RECORD))
 
     def method(train: Rows, test: Rows, seed: int) -> Values:
         learners = study.cohort.of(train)
         blind = [each.people for each in (learners, *learners.copies)]  # offsets are 0 without risk models
-        network = fit_classifier(blind[0], study.run.network, study.run.schedule, seed, blind[1:])
+        network = fit_classifier(blind[0], config, schedule, seed, blind[1:])
         people = study.cohort.of(test).people
+        record = people.clinical.clone()
+        record[:, MMSE if with_record else slice(None)] = torch.nan
         with torch.inference_mode():
-            told = answers(network, people, torch.full_like(people.clinical, torch.nan))[-1]
+            told = answers(network, people, record)[-1]
         return expit(told.logits[:, 0].double().numpy())  # type: ignore[no-any-return]
 
     return method

@@ -77,6 +77,9 @@ def classifier_card(info: ClassifierInfo, calibration: ClassifierCalibration) ->
         for model in calibration.risk_models
     )
     youngest, oldest = info.ages_years
+    usual, (worth, low, high) = metrics["age_sex_education"], metrics["image_slope"]
+    early = 100 * metrics["answered_by_exit_1"]
+    held, free, both = (100 * usual[key] for key in ("coverage_with", "coverage_without", "sets_of_both"))
     copies = info.training.get("copies", 0)
     seen = f"Networks learnt from each scan and from {copies} disturbed copies of it.\n" if copies else ""
     return f"""# {info.name} {info.version}
@@ -86,8 +89,10 @@ def classifier_card(info: ClassifierInfo, calibration: ClassifierCalibration) ->
 The number that is given by default is a logistic regression on the volumes of {" and ".join(info.structures)}
 (both sides together, in MNI space) and what is known of age, sex, education and MMSE, one for each set of
 known values; nothing is imputed. Beside it stands a network that adds to the same logit what
-{info.segmentation}'s features show at each place; that part is the evidence map. The weight of that part,
-fitted on people held back, is {metrics["image_slope"]:.2f} (0: the image adds nothing to volumes and record).
+{info.segmentation}'s features show at each place; that part is the evidence map. Its weight, fitted on people
+held back, is {worth:.2f} (95 % interval {low:.2f} to {high:.2f}; 1: as trained, 0: it adds nothing to volumes
+and record). The networks first learnt age and sex of all people of the training folds, then dementia as well.
+Where the first exit is sure enough it answers: for {early:.0f} % of people held back.
 {seen}
 ## Data
 {info.data.get("data", "")}: {metrics["people"]} people, {metrics["with_dementia"]} with dementia (CDR > 0),
@@ -96,17 +101,18 @@ Terms: {info.data.get("licence", "")}. Source: {info.data.get("citation", "")}.
 
 ## On people held back
 Cross-validated by person; each person's answers of all seeds averaged. AUC with 95 % bootstrap intervals over
-people; calibration error (ECE) in five bins, in brackets what a perfect model of so few people stays below.
+people. Brier, intercept and slope of the calibration: corrected by people held back, cross-fitted;
+calibration error (ECE) in five bins, in brackets what a perfect model of so few people stays below.
 
 | model | AUC | AUC from 60 years on | Brier | intercept | slope | ECE |
 |---|---|---|---|---|---|---|
 {rows}
 
-The structures and the terms of the risk model were chosen by looking at all of these people, so its numbers
-are somewhat optimistic; its coefficients and the networks never saw the people they are judged on.
-Prediction sets aim at {100 * calibration.coverage:.0f} % for each class; of the risk model they hold
-{100 * metrics["age_sex_education"]["coverage_with"]:.0f} % of those with and
-{100 * metrics["age_sex_education"]["coverage_without"]:.0f} % of those without dementia.
+The structures and the terms of the risk model, and size and schedule of the networks, were chosen by looking
+at all of these people, so the numbers are somewhat optimistic; coefficients and networks never saw the people
+they are judged on. Prediction sets aim at {100 * calibration.coverage:.0f} % for each class; those of
+the risk model, made of nine tenths of the people for the last one, hold {held:.0f} % of those with and
+{free:.0f} % of those without dementia; {both:.0f} % of them hold both classes.
 Brain age, mean absolute error of people without dementia: {metrics["brain_age_mae_years"]:.1f} years.
 
 | known beside the volumes | AUC | AUC from 60 years on |

@@ -14,7 +14,14 @@ from lnn_med.inference.classifier_bundle import ClassifierCalibration, NetworkCa
 from lnn_med.inference.risk_model import RECORD, Reliability, RiskModel
 from lnn_med.training.classifier_config import ClassifierRun
 from lnn_med.training.classify import People, known_code
-from lnn_med.training.held_back import OLD_YEARS, HeldBack, coverage, fit_sum, reliability
+from lnn_med.training.held_back import (
+    OLD_YEARS,
+    HeldBack,
+    fit_sum,
+    prediction_sets,
+    reliability,
+    weight_interval,
+)
 from lnn_med.training.risk_fit import SETS, code_of
 
 AGE, MMSE = RECORD.index("age"), RECORD.index("mmse")
@@ -52,25 +59,22 @@ def calibrate(
         risks[model.known] = crossed
         found = reliability(crossed, raw, truth[rows], ages[rows], [names[n] for n in rows])
         corrected.append(replace(model.recalibrated(intercept, slope), reliability=found))
-    networks, sure = [], None
+    networks, told = [], []
     for column, hide in enumerate((True, False)):
         shown = people.clinical[known].clone()
         if hide:
             shown[:, MMSE] = math.nan
         offset = offsets[np.arange(len(known)), known_code(shown).numpy()]
         evidence = held.evidence[:, known, column].mean(axis=0)  # (N, exits)
-        weights, crossed = fit_sum(np.column_stack([offset, evidence[:, -1]]), truth)
-        constant, of_risk, of_places = weights
-        networks.append(
-            NetworkCalibration(
-                constant,
-                of_risk,
-                of_places,
-                reliability(crossed, offset + evidence[:, -1], truth, ages, names),
-            )
-        )
-        if hide:
-            sure = sure_logit(constant + of_risk * offset[:, None] + of_places * evidence)
+        both = np.column_stack([offset, evidence[:, -1]])
+        (constant, of_risk, of_places), crossed = fit_sum(both, truth)
+        told.append((constant + of_risk * offset[:, None] + of_places * evidence, both))
+        found = reliability(crossed, both.sum(axis=1), truth, ages, names)
+        networks.append(NetworkCalibration(constant, of_risk, of_places, found))
+    by_exit, logits = told[0]  # without MMSE
+    sure = sure_logit(by_exit)
+    early = 0.0 if sure is None else float((np.abs(by_exit[:, 0]) >= sure).mean())
+    worth = weight_interval(logits, truth, names, 1)
     errors = np.abs(held.age[:, known].mean(axis=0) - ages)[truth == 0]
     whole = ClassifierCalibration(
         coverage=run.coverage,
@@ -88,7 +92,8 @@ def calibrate(
         "age_sex_education": _numbers(usual.reliability, run.coverage),
         "network": _numbers(networks[0].reliability, run.coverage),
         "network_with_mmse": _numbers(networks[1].reliability, run.coverage),
-        "image_slope": round(networks[0].evidence_slope, 3),
+        "image_slope": [round(value or 0.0, 3) for value in (worth.estimate, worth.low, worth.high)],
+        "answered_by_exit_1": round(early, 3),
         "brain_age_mae_years": round(float(errors.mean()), 2),
         "sex_auc": round(float(male.estimate or 0.5), 3),
         "subgroups": subgroups(risks[RECORD[:MMSE]], truth, clinical),
@@ -144,7 +149,7 @@ def sure_logit(by_exit: Values) -> float | None:
 
 
 def _numbers(found: Reliability, level: float) -> dict[str, Any]:
-    sick, healthy = coverage(found, level)
+    sets = prediction_sets(found, level)
     return {
         "auc": [round(v, 3) for v in found.auc],
         "auc_from_60": [round(v, 3) for v in found.auc_old],
@@ -153,6 +158,7 @@ def _numbers(found: Reliability, level: float) -> dict[str, Any]:
         "ece_null": round(found.ece_null, 3),
         "intercept": round(found.intercept, 2),
         "slope": round(found.slope, 2),
-        "coverage_with": round(sick, 3),
-        "coverage_without": round(healthy, 3),
+        "coverage_with": round(sets.with_dementia, 3),
+        "coverage_without": round(sets.without, 3),
+        "sets_of_both": round(sets.both, 3),
     }

@@ -16,9 +16,11 @@ from lnn_med.evaluation.calibration_counts import calibration_counts
 from lnn_med.evaluation.classification import auc
 from lnn_med.evaluation.recalibration import recalibration
 from lnn_med.evaluation.resampling import RESAMPLES, clustered_interval
+from lnn_med.evaluation.statistics import Interval
 from lnn_med.inference.risk_model import DEMENTIA, NO_DEMENTIA, Reliability
 
 OLD_YEARS = 60.0  # nobody younger in OASIS-1 has dementia
+SET_FOLDS = 10
 BINS = 5  # of the calibration error: 188 people are few
 Values = NDArray[np.float64]
 
@@ -91,18 +93,48 @@ def fit_sum(logits: Values, truth: Values) -> tuple[tuple[float, ...], Values]:
     return (float(fitted.intercept_[0]), *map(float, fitted.coef_[0])), crossed
 
 
-def coverage(found: Reliability, level: float) -> tuple[float, float]:
-    """Shares of sick and of healthy people whose set holds their class, each left out of the comparison."""
-    sick, healthy = found.sick, found.healthy
-    held_sick = [
-        DEMENTIA in replace(found, sick=sick[:n] + sick[n + 1 :]).prediction_set(p, level)
-        for n, p in enumerate(sick)
-    ]
-    held_healthy = [
-        NO_DEMENTIA in replace(found, healthy=healthy[:n] + healthy[n + 1 :]).prediction_set(p, level)
-        for n, p in enumerate(healthy)
-    ]
-    return float(np.mean(held_sick)), float(np.mean(held_healthy))
+class Sets(NamedTuple):
+    """Shares of sick and of healthy people whose prediction set holds their class, and of all whose set holds
+    both classes."""
+
+    with_dementia: float
+    without: float
+    both: float
+
+
+def prediction_sets(found: Reliability, level: float) -> Sets:
+    """How prediction sets turn out for people who took no part in making them, in ten folds."""
+    told: dict[str, list[tuple[str, ...]]] = {DEMENTIA: [], NO_DEMENTIA: []}
+    rng = np.random.default_rng(0)
+    fold_of = {name: rng.permutation(len(each)) % SET_FOLDS for name, each in _by_class(found).items()}
+    for fold in range(SET_FOLDS):
+        sick, healthy = (
+            tuple(p for p, n in zip(each, fold_of[name], strict=True) if n != fold)
+            for name, each in _by_class(found).items()
+        )
+        others = replace(found, sick=sick, healthy=healthy)
+        for name, each in _by_class(found).items():
+            held = [p for p, n in zip(each, fold_of[name], strict=True) if n == fold]
+            told[name] += [others.prediction_set(p, level) for p in held]
+    every = told[DEMENTIA] + told[NO_DEMENTIA]
+    return Sets(
+        float(np.mean([DEMENTIA in each for each in told[DEMENTIA]])),
+        float(np.mean([NO_DEMENTIA in each for each in told[NO_DEMENTIA]])),
+        float(np.mean([len(each) == 2 for each in every])),
+    )
+
+
+def _by_class(found: Reliability) -> dict[str, tuple[float, ...]]:
+    return {DEMENTIA: found.sick, NO_DEMENTIA: found.healthy}
+
+
+def weight_interval(logits: Values, truth: Values, persons: list[str], column: int) -> Interval:
+    """One of the weights of `fit_sum`, with its 95 % bootstrap interval over people."""
+    return clustered_interval(
+        lambda rows: float(_plain().fit(logits[rows], truth[rows]).coef_[0, column]),
+        persons,
+        resamples=RESAMPLES,
+    )
 
 
 def mean_logit(probabilities: Values) -> Values:

@@ -21,7 +21,7 @@ from lnn_med.training.classifier_calibrate import calibrate, subgroups, sure_log
 from lnn_med.training.classifier_config import ClassifierRun, is_classifier_run, read_classifier_run
 from lnn_med.training.classify import ClassifierSchedule, People
 from lnn_med.training.dementia import Cohort, cross_validate, fit_network, folds_of, gather, risk_models
-from lnn_med.training.held_back import coverage, fit_sum, mean_logit, reliability
+from lnn_med.training.held_back import fit_sum, mean_logit, prediction_sets, reliability, weight_interval
 from lnn_med.training.people import Measured, PeopleSource
 from lnn_med.training.risk_fit import SETS, code_of
 from lnn_med.training.run_config import shipped_config
@@ -175,7 +175,14 @@ def test_noise_is_given_no_weight_and_a_signal_its_own() -> None:
     found = reliability(crossed, crossed, truth, np.full(1000, 70.0), [str(k) for k in range(1000)])
     assert found.slope == pytest.approx(1, abs=0.2)
     assert found.ece <= found.ece_null
-    assert coverage(found, 0.9) == pytest.approx((0.9, 0.9), abs=0.01)
+    sets = prediction_sets(found, 0.9)
+    assert sets[:2] == pytest.approx((0.9, 0.9), abs=0.02)
+    both = [len(found.prediction_set(p, 0.9)) == 2 for p in found.sick + found.healthy]
+    assert sets.both == pytest.approx(np.mean(both), abs=0.01)
+    people = [str(k) for k in range(1000)]
+    for column, worth in ((0, 1.5), (1, 0.0)):
+        gap = weight_interval(np.column_stack([signal, noise]), truth, people, column)
+        assert gap.low < worth < gap.high
     assert found.auc == found.auc_old
 
 
