@@ -11,8 +11,8 @@ like change them), for peers and for `lnn` alike; the learning rate follows the 
 averaged. Peers learn Dice with cross-entropy; `lnn` has the configuration's own loss and answers at full
 depth. Minutes are those of the training process on all its cores, so it does not matter what else runs;
 give every network as many threads (OMP_NUM_THREADS). Nothing is compiled. Dice is counted on the model grid
-of the validation fold. `--maps` leaves the label maps of the validation fold as another tool would, for
-`lnn-med validate`.
+of the validation fold, with `--all-unseen` also of the cases kept for calibration, which no weight has seen
+either. `--maps` leaves label maps as another tool would, for `lnn-med validate`.
 """
 
 from __future__ import annotations
@@ -231,14 +231,16 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="fixes the steps instead of the minutes")
     parser.add_argument("-o", "--out", type=Path, required=True)
     parser.add_argument("--against", type=Path)
-    parser.add_argument("--maps", type=Path, help="folder for the label maps of the validation fold")
+    parser.add_argument("--all-unseen", action="store_true", help="also the cases kept for calibration")
+    parser.add_argument("--maps", type=Path, help="folder for the label maps")
     chosen = parser.parse_intermixed_args()
     keep_memory()
     config = read_run_config(
         find_config(Path(chosen.config)), [f"data.root={chosen.data}", *chosen.overrides]
     )
     split = split_cases(case_names(config.data), config.data)
-    val = load_cases(config.data, split.val, config.space, config.labels)
+    unseen = sorted(split.val + split.calibration) if chosen.all_unseen else split.val
+    held_back = load_cases(config.data, unseen, config.space, config.labels)
     kind, _, name = chosen.network.partition(":")
     steps = minutes = None
     if kind == "bundle":
@@ -252,9 +254,9 @@ def main() -> None:
     answer: Callable[[Tensor], Tensor] = (
         (lambda image: module(image, depth).logits) if isinstance(module, LNN) else module
     )
-    dice = dice_of_cases(answer, val, config)
+    dice = dice_of_cases(answer, held_back, config)
     if chosen.maps:
-        write_maps(answer, split.val, config, chosen.maps)
+        write_maps(answer, unseen, config, chosen.maps)
     means = {
         label.name: float(np.mean([entry[label.name] for entry in dice.values() if label.name in entry]))
         for label in config.labels
