@@ -26,6 +26,7 @@ from lnn_med.inference.bundle_files import (
     write_json,
     write_weights,
 )
+from lnn_med.inference.calibration import UsualInput
 from lnn_med.inference.risk_model import Reliability, RiskModel
 from lnn_med.models.brain_classifier import BrainClassifier, ClassifierConfig
 
@@ -74,8 +75,8 @@ class NetworkCalibration:
 
 @dataclass(frozen=True)
 class ClassifierCalibration:
-    """Content of calibration.json of a classifier. `sure` is the size of the logit from
-    which on the first exit answers; None: never."""
+    """Content of calibration.json of a classifier. `sure` is the size of the logit from which on the first
+    exit answers; None: never. `usual` is what scans of the people look like whom it was fitted on."""
 
     coverage: float = 0.9
     sure: float | None = None
@@ -83,6 +84,7 @@ class ClassifierCalibration:
     with_mmse: NetworkCalibration = field(default_factory=NetworkCalibration)
     without_mmse: NetworkCalibration = field(default_factory=NetworkCalibration)
     brain_age_mae: float = 0.0  # years, of healthy people held back
+    usual: UsualInput | None = None
 
 
 @dataclass(frozen=True)

@@ -134,9 +134,15 @@ class DementiaReader:
         if brain.run.first_exit is None:
             return "The models read features of the network, which a static graph does not give."
         oddness = self.engine.bundle.calibration.oddness(brain.run.summary)
-        if oddness is not None and oddness > UNUSUAL:
+        if oddness is not None and oddness > UNUSUAL and not self._like_the_data(brain.run.summary):
             return "To the network this scan looks unlike those it learned from."
         return None
+
+    def _like_the_data(self, summary: NDArray[np.float32]) -> bool:
+        """Whether a scan looks like those of the people whom the models were fitted on, shrunken brains among
+        them, which are unusual to a segmentation network that learned from healthy people."""
+        usual = self.bundle.calibration.usual
+        return usual is not None and usual.oddness(summary) <= 1
 
     def _log_volumes(self, seen: BrainFeatures) -> dict[str, float]:
         """Both sides together, in MNI space."""

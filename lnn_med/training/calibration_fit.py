@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from sklearn.covariance import LedoitWolf
+from sklearn.model_selection import KFold
 from torch import Tensor
 
 from lnn_med.evaluation.calibration import (
@@ -29,6 +30,7 @@ from lnn_med.inference.calibration import (
 
 FOLDS = 5  # of the cross-fitting
 FEW = 1.1  # times the largest value, where there are too few cases for the quantile
+USUAL_FOLDS = 5
 USUAL = 0.975  # share of unseen good scans that should count as usual
 
 
@@ -130,13 +132,26 @@ def volume_calibration(cases: Sequence[Measured], index: int, coverage: float) -
 
 def usual_input(trained: NDArray[np.float32], unseen: NDArray[np.float32]) -> UsualInput:
     """Mean and shrunk covariance (Ledoit and Wolf 2004) of training summaries; the limit from unseen ones."""
-    fit = LedoitWolf().fit(trained.astype(np.float64))
-    usual = UsualInput(
+    usual = _without_limit(trained)
+    return replace(usual, limit=usual_limit([usual.oddness(summary) for summary in unseen]))
+
+
+def usual_of(summaries: NDArray[np.float32]) -> UsualInput:
+    """The same of one group of scans (N, F): the limit from distances of scans left out, in folds."""
+    folds = KFold(USUAL_FOLDS, shuffle=True, random_state=0).split(summaries)
+    distances = [
+        _without_limit(summaries[fitted]).oddness(summaries[n]) for fitted, left in folds for n in left
+    ]
+    return replace(_without_limit(summaries), limit=usual_limit(distances))
+
+
+def _without_limit(summaries: NDArray[np.float32]) -> UsualInput:
+    fit = LedoitWolf().fit(summaries.astype(np.float64))
+    return UsualInput(
         tuple(round(float(value), 6) for value in fit.location_),
         tuple(tuple(float(f"{value:.6g}") for value in row) for row in fit.precision_),
         limit=1.0,
     )
-    return replace(usual, limit=usual_limit([usual.oddness(summary) for summary in unseen]))
 
 
 def usual_limit(values: Sequence[float]) -> float:

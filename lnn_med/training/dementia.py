@@ -31,6 +31,7 @@ from lnn_med.inference.classifier_bundle import (
 from lnn_med.inference.risk_model import RECORD, RiskModel
 from lnn_med.inference.runtime import Engine, RuntimeConfig
 from lnn_med.models.brain_classifier import BrainClassifier
+from lnn_med.training.calibration_fit import usual_of
 from lnn_med.training.card import classifier_card
 from lnn_med.training.classifier_calibrate import calibrate
 from lnn_med.training.classifier_config import ClassifierRun, read_classifier_run
@@ -51,7 +52,8 @@ Values = NDArray[np.float64]
 
 
 class Cohort(NamedTuple):
-    """Everyone who can be learnt from: `log_volumes` (N, structures) of the risk models, `persons` (N,).
+    """Everyone who can be learnt from: `log_volumes` (N, structures) of the risk models, `persons` (N,),
+    `summaries` (N, 2C) of their scans.
 
     `copies` are the same people in disturbed scans, for the networks alone.
     """
@@ -59,13 +61,15 @@ class Cohort(NamedTuple):
     people: People
     log_volumes: Values
     persons: list[str]
+    summaries: NDArray[np.float32]
     copies: tuple[Cohort, ...] = ()
 
     def of(self, rows: NDArray[np.intp]) -> Cohort:
         """Some of them."""
         chosen = self.people.pick(torch.from_numpy(rows))
         copies = tuple(each.of(rows) for each in self.copies)
-        return Cohort(chosen, self.log_volumes[rows], [self.persons[n] for n in rows], copies)
+        persons = [self.persons[n] for n in rows]
+        return Cohort(chosen, self.log_volumes[rows], persons, self.summaries[rows], copies)
 
 
 def train_classifier(
@@ -85,6 +89,8 @@ def train_classifier(
     held = cross_validate(run, cohort, place / FOLDS, progress)
     models = risk_models(run, cohort)
     calibration, metrics = calibrate(run, cohort.people, cohort.persons, held, models)
+    judged = cohort.people.dementia.isfinite().numpy()
+    calibration = replace(calibration, usual=usual_of(cohort.summaries[judged]))
     networks = [fit_network(run, cohort, models, seed) for seed in range(run.seeds)]
     people = cohort.people
     ages = people.clinical[:, RECORD.index("age")]
@@ -140,7 +146,7 @@ def gather(
             volumes = both_sides_log(people.volumes, names, run.structures)
         except ValueError as error:
             raise ConfigError(f"structures: {error}.") from error
-        return Cohort(people, volumes, measured.persons, copies)
+        return Cohort(people, volumes, measured.persons, measured.summaries.numpy(), copies)
 
     copies = []
     for number in range(1, run.copies + 1):

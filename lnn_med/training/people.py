@@ -31,6 +31,7 @@ from lnn_med.transforms.disturb import another_scan
 from lnn_med.volume import Volume
 
 logger = logging.getLogger(__name__)
+CACHE = 2  # what its files hold; another number where that changes
 SEX_CODES = {"F": 0.0, "M": 1.0}
 Progress = Callable[[int, int], None]
 
@@ -59,11 +60,13 @@ class PeopleSource:
 
 
 class Measured(NamedTuple):
-    """People, the name of each (scans of one person share it), and how well each brain was placed."""
+    """People, the name of each (scans of one person share it), how well each brain was placed, and the
+    summary of each scan, by which unusual ones show (see `lnn.foreground_summary`)."""
 
     people: People
     persons: list[str]
     residual_mm: Tensor  # (N,)
+    summaries: Tensor  # (N, 2C)
 
 
 def measure_people(
@@ -89,7 +92,7 @@ def measure_people(
         InputError: a scan that cannot be read.
     """
     rows = [(source, row) for source in sources for _, row in people_table(source).iterrows()]
-    found: list[tuple[Tensor, Tensor, Tensor, float]] = []
+    found = []
     records, persons = [], []
     cache.mkdir(parents=True, exist_ok=True)
     for number, (source, row) in enumerate(rows, start=1):
@@ -100,20 +103,25 @@ def measure_people(
         if progress:
             progress(number, len(rows))
     table = torch.tensor(records, dtype=torch.float32)
-    places, inside, volumes, residual = zip(*found, strict=True)
+    places, inside, volumes, residual, summaries = (
+        torch.stack([each[name] for each in found])
+        for name in ("places", "inside", "volumes", "residual_mm", "summary")
+    )
     people = People(
-        torch.stack(places).float(),
-        torch.stack(inside),
-        torch.stack(volumes),
+        places.float(),
+        inside,
+        volumes,
         table[:, :-1],
         table[:, -1],
         torch.zeros(len(rows), 2 ** len(RECORD)),
     )
-    return Measured(people, persons, torch.tensor(residual))
+    return Measured(people, persons, residual, summaries)
 
 
-def see(volume: Volume, engine: Engine, template_mm: NDArray[np.float64]) -> BrainFeatures:
-    """A head as a classifier sees it.
+def see(
+    volume: Volume, engine: Engine, template_mm: NDArray[np.float64]
+) -> tuple[BrainFeatures, NDArray[np.float32]]:
+    """A head as a classifier sees it, and its summary (2C,).
 
     Raises:
         ValueError: too few structures were found to place the brain.
@@ -121,20 +129,20 @@ def see(volume: Volume, engine: Engine, template_mm: NDArray[np.float64]) -> Bra
     space = engine.bundle.info.space
     seen = into_model_space(volume, space)
     run = engine(seen.image, spacing_ratio(volume, space.spacing_mm))
-    return look(run, seen, engine, template_mm)
+    return look(run, seen, engine, template_mm), run.summary
 
 
 def _measured(
     scan: Path, engine: Engine, template_mm: NDArray[np.float64], cache: Path, copy: int
-) -> tuple[Tensor, Tensor, Tensor, float]:
+) -> dict[str, Tensor]:
     name = scan.name.removesuffix(".gz").removesuffix(".nii")
-    stem = f"{engine.bundle.answers_sha256[:8]}-{name}"
+    stem = f"{engine.bundle.answers_sha256[:8]}-{CACHE}-{name}"
     file = cache / f"{stem}.{copy}.safetensors" if copy else cache / f"{stem}.safetensors"
     if not file.is_file():
         volume = read(scan)
         try:
             seen = another_scan(volume, zlib.crc32(f"{name}.{copy}".encode())) if copy else volume
-            made = see(seen, engine, template_mm)
+            made, summary = see(seen, engine, template_mm)
         except ValueError:
             if not copy:
                 raise
@@ -145,12 +153,12 @@ def _measured(
                 "inside": made.inside.contiguous(),
                 "volumes": made.volumes.float().contiguous(),
                 "residual_mm": torch.tensor(made.space.residual_mm),
+                "summary": torch.from_numpy(summary),
             }
         temporary = file.with_suffix(f".{os.getpid()}")
         save_file(content, temporary)
         os.replace(temporary, file)
-    tensors = load_file(file)
-    return tensors["places"], tensors["inside"], tensors["volumes"], float(tensors["residual_mm"])
+    return load_file(file)
 
 
 def people_table(source: PeopleSource) -> pd.DataFrame:

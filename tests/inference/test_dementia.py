@@ -17,7 +17,7 @@ from lnn_med.errors import Code, ConfigError, InputError
 from lnn_med.inference.brain_features import FIRST_MM, GRID, SAMPLE_MM, TISSUES
 from lnn_med.inference.bundle import Label
 from lnn_med.inference.bundle_files import CALIBRATION, WEIGHTS
-from lnn_med.inference.calibration import Calibration
+from lnn_med.inference.calibration import Calibration, UsualInput
 from lnn_med.inference.classifier_bundle import (
     ClassifierBundle,
     ClassifierCalibration,
@@ -185,6 +185,26 @@ def test_mmse_has_a_calibration_of_its_own_and_a_sure_case_leaves_early(bundle: 
     )
     assert judged(never, {"mmse": 20.0}).entries[1]["probability"] == 0.5
     assert judged(never).entries[1]["probability"] != 0.5
+
+
+def test_what_is_unusual_to_the_segmentation_but_like_the_people_of_the_data_is_answered(
+    bundle: ClassifierBundle,
+) -> None:
+    odd = engine().bundle
+    odd.calibration = SimpleNamespace(oddness=lambda summary: 9.0)
+    volume, segmented = brain()
+    summary = segmented.run.summary.astype(float)
+
+    def answered(mean: np.ndarray, limit: float) -> bool:
+        usual = UsualInput(tuple(mean), tuple(map(tuple, np.eye(len(mean)))), limit)
+        same = replace(bundle, calibration=replace(bundle.calibration, usual=usual))
+        entry = DementiaReader(same, engine(bundle=odd))(segmented, volume, {}).entries[0]
+        return entry["probability"] is not None
+
+    assert answered(summary, 1.0)
+    away = summary + np.eye(len(summary))[0] * 2
+    assert answered(away, 2.1)
+    assert not answered(away, 1.9)
 
 
 def test_out_of_range_it_says_why_and_gives_no_number(bundle: ClassifierBundle) -> None:

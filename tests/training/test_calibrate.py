@@ -28,6 +28,7 @@ from lnn_med.training.calibration_fit import (
     reliability,
     usual_input,
     usual_limit,
+    usual_of,
     volume_calibration,
 )
 from lnn_med.training.run_config import read_run_config
@@ -231,3 +232,14 @@ def test_a_copy_never_overwrites_what_is_there(bundle: Bundle, tmp_path: Path) -
     (tmp_path / "note").write_text("mine")
     with pytest.raises(ConfigError, match="not empty"):
         calibrate(bundle, bundle.path.parent / "data", tmp_path)
+
+
+def test_scans_like_the_group_are_usual_and_others_are_not() -> None:
+    rng = np.random.default_rng(0)
+    spread = np.linspace(0.1, 3, 12)
+    usual = usual_of((rng.normal(size=(200, 12)) * spread).astype(np.float32))
+    fresh = (rng.normal(size=(400, 12)) * spread).astype(np.float32)
+    inside = np.mean([usual.oddness(each) <= 1 for each in fresh])
+    assert inside == pytest.approx(0.975, abs=0.025)
+    narrow, wide = (8 * np.eye(12)[axis].astype(np.float32) for axis in (0, -1))  # the same length
+    assert usual.oddness(narrow) > 1 > usual.oddness(wide)

@@ -60,9 +60,8 @@ def cohort(seed: int = 0) -> Cohort:
         torch.from_numpy(truth).float(),
         torch.zeros(n, 16),
     )
-    return Cohort(
-        people, volume[:, None], [f"p{max(1, k)}" for k in range(n)]
-    )  # the first two are one person
+    persons = [f"p{max(1, k)}" for k in range(n)]  # the first two are one person
+    return Cohort(people, volume[:, None], persons, rng.normal(size=(n, 4)).astype(np.float32))
 
 
 @pytest.fixture(autouse=True)
@@ -116,7 +115,8 @@ def test_copies_go_along_and_one_that_was_not_placed_is_replaced_by_the_scan(
     def measure(*arguments: Any) -> Measured:
         copy = arguments[-1]
         people = made.people._replace(volumes=made.people.volumes + copy, image=made.people.image + copy)
-        return Measured(people, made.persons, residual if copy == 2 else torch.zeros(len(made.persons)))
+        lost = residual if copy == 2 else torch.zeros(len(made.persons))
+        return Measured(people, made.persons, lost, torch.from_numpy(made.summaries))
 
     monkeypatch.setattr(dementia, "measure_people", measure)
     labels = [SimpleNamespace(name=name) for name in ("Hippocampus_L", "Hippocampus_R", "Rest_L", "Rest_R")]

@@ -38,17 +38,18 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Stands in for the network: features that hold the brightness; gives what was looked at."""
     seen: list[float] = []
 
-    def see(volume: Volume, *rest: Any) -> BrainFeatures:
+    def see(volume: Volume, *rest: Any) -> tuple[BrainFeatures, np.ndarray]:
         value = float(volume.data.max())
         seen.append(value)
         space = StandardSpace(np.eye(4), value / 10)
-        return BrainFeatures(
+        features = BrainFeatures(
             torch.full((2, *GRID), value),
             torch.ones(GRID, dtype=torch.bool),
             torch.full((3,), value),
             space,
             np.zeros((2, 2, 2), np.uint8),
         )
+        return features, np.full(4, -value, np.float32)
 
     monkeypatch.setattr(people, "see", see)
     return seen
@@ -70,6 +71,7 @@ def test_records_and_features_of_each_row_stay_together(
     assert found.people.volumes[:, 0].tolist() == [1, 2, 3]
     assert found.persons == ["p1", "p1", "p2"]
     assert found.residual_mm.tolist() == pytest.approx([0.1, 0.2, 0.3])
+    assert found.summaries.tolist() == [[-1.0] * 4, [-2.0] * 4, [-3.0] * 4]
 
 
 def test_a_scan_is_measured_once_for_the_same_weights(
