@@ -1,7 +1,7 @@
 """Who of the data gets an answer from the shipped classifier, and what it is worth where there is one.
 
     dementia_answers.py RUN patients.root=OASIS1 others.root=IXI             everyone of the patients' table
-    dementia_answers.py RUN ... --people 0 --inverted 12          heads whose contrast was turned round
+    dementia_answers.py RUN ... --people 0 --broken 6             broken heads of both sources
 
 Age and sex are given. Probabilities behind the AUC are those of people held back (RUN: folder of
 `lnn-med train dementia-t1`); a person who is not among them, or gets no answer, counts as the least likely
@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from broken_scans import inverted
+from broken_scans import cut, inverted
 from dementia_evidence import people_of
 from numpy.typing import NDArray
 from scipy.special import expit
@@ -34,14 +35,16 @@ from lnn_med.training.people import people_table
 from lnn_med.training.risk_fit import code_of
 from lnn_med.training.run_config import shipped_config
 from lnn_med.training.template import template_centroids
+from lnn_med.volume import Volume
 
 Values = NDArray[np.float64]
+FAILS = "fails quality control"
 
 
 def why_not(prediction: Prediction) -> str:
     """Why there is no answer, or nothing."""
     if prediction.quality.status == "fail":
-        return "fails quality control"
+        return FAILS
     return str(prediction.classification[0]["abstained"] or "")
 
 
@@ -87,17 +90,47 @@ def everyone(run: ClassifierRun, predictor: Predictor, folder: Path) -> None:
         print(f"{title}: AUC {every:.3f}; of those with an answer {those:.3f}; at worst {worst:.3f}")
 
 
-def turned_round(run: ClassifierRun, predictor: Predictor, count: int) -> None:
-    """Print what becomes of heads of both sources whose contrast is turned round."""
+def upside_down(scan: Volume) -> Volume:
+    """Turned by 180° under a header that does not say so."""
+    axes = tuple(n for n, code in enumerate(scan.orientation) if code in "ISAP")
+    return scan.with_data(np.flip(scan.data, axes).copy())
+
+
+def without(code: str, share: float) -> Callable[[Volume], Volume]:
+    """A share of the field of view missing on one side."""
+    return lambda scan: cut(scan, scan, 1, code, share)[0]
+
+
+BROKEN: dict[str, Callable[[Volume], Volume]] = {
+    "contrast turned round": lambda scan: inverted(scan, scan, 1)[0],
+    "turned by 180 degrees": upside_down,
+    **{
+        f"{share:.0%} missing, {side}": without(code, share)
+        for code, side in (("I", "below"), ("S", "above"), ("R", "right"))
+        for share in (0.25, 0.33, 0.5)
+    },
+}
+
+
+def broken(run: ClassifierRun, predictor: Predictor, count: int) -> None:
+    """Print what becomes of broken heads of both sources, from 60 years on."""
     for source in (run.patients, run.others):
-        root, table = people_of(source, count)
-        found: Counter[str] = Counter()
-        for image, clinical in table:
-            scan = read(root / image)
-            found[why_not(predictor(inverted(scan, scan, 1)[0], clinical)) or "answered"] += 1
-        print(f"{Path(source.root).name}, contrast turned round, {len(table)} heads:")
-        for reason, number in found.most_common():
-            print(f"  {number} {reason}")
+        root, table = people_of(source, count, OLD_YEARS)
+        titles = (
+            f"{Path(source.root).name}, {len(table)} heads",
+            FAILS,
+            "no answer",
+            "answered, review",
+            "pass",
+        )
+        print("\n| " + " | ".join(titles) + " |\n" + "|---" * len(titles) + "|")
+        for kind, change in BROKEN.items():
+            found: Counter[str] = Counter()
+            for image, clinical in table:
+                prediction = predictor(change(read(root / image)), clinical)
+                reason = why_not(prediction)
+                found[reason if reason == FAILS else "none" if reason else prediction.quality.status] += 1
+            print(f"| {kind} | {found[FAILS]} | {found['none']} | {found['review']} | {found['pass']} |")
 
 
 def main() -> None:
@@ -109,15 +142,15 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
     parser.add_argument("--bundle", default="dementia-t1")
     parser.add_argument("--people", type=int, default=1, help="0: leave everyone out")
-    parser.add_argument("--inverted", type=int, default=0, help="heads of each source")
+    parser.add_argument("--broken", type=int, default=0, help="heads of each source")
     chosen = parser.parse_args()
     keep_memory()
     run = read_classifier_run(shipped_config("dementia-t1"), chosen.overrides)
     predictor = Predictor((run.segmentation, chosen.bundle), depth=1)
     if chosen.people:
         everyone(run, predictor, chosen.run)
-    if chosen.inverted:
-        turned_round(run, predictor, chosen.inverted)
+    if chosen.broken:
+        broken(run, predictor, chosen.broken)
 
 
 if __name__ == "__main__":
