@@ -229,8 +229,8 @@ def test_evidence_is_off_until_it_is_chosen_and_has_a_fixed_scale_and_a_value(
     assert (plain[~changed] == shown[~changed]).mean() > 0.9  # no evidence, no colour
     assert page.locator("#readout-evidence").inner_text() == "+0.0010 log-odds of the place"
     legend = page.locator(".legend .title").inner_text()
-    assert "−0.0025 " in legend
-    assert "+0.0025 " in legend
+    assert "−0.005 " in legend
+    assert "+0.005 " in legend
     assert "same scale for every case" in legend
     panel = page.locator(".stMain").inner_text()
     assert "Second opinion" in panel
