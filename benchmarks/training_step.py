@@ -105,6 +105,7 @@ def main() -> None:
     chosen = parser.parse_args()
     keep_memory()
     for bundle in chosen.bundles:
+        torch.compiler.reset()  # or shapes of the bundle before become symbols, which fails
         show(f"{bundle}, a training step, {torch.get_num_threads()} threads", training(bundle))
     show("a residual block of 24 channels, inference", block(24))
 
