@@ -58,5 +58,5 @@ class NetworkAndLoss(nn.Module):
 def _can_compile(device: torch.device) -> bool:
     if device.type == "cuda" or shutil.which(os.environ.get("CXX", "g++")):
         return True
-    logger.warning("compile: no C++ compiler (g++, or CXX) here; training takes up to twice as long")
+    logger.warning("compile: no C++ compiler (g++, or CXX) here; training takes longer")
     return False
