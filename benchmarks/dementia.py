@@ -8,11 +8,11 @@
 
 Everyone is held back once for each seed and judged by models that learnt from the other folds; a person's
 answers of all seeds are averaged. Intervals are bootstrapped over people; "seeds" is the range of the AUC
-over seeds (the ResNet has one: its folds take 45 minutes of CPU time). The last column compares with the risk
-model (DeLong, paired). Probabilities are as they come; the bundle corrects its own, so that their slope is 1.
-Nothing is tuned on these folds here but the ridge, whose penalty for the risk is the best of those tried. The
-structures of the risk model and its terms were chosen by looking at all of these people: the row whose
-volumes are chosen within each training fold says what that is worth.
+over seeds. The last column compares with the risk model (DeLong, paired). Folds of networks are kept in RUN
+(a ResNet takes 45 minutes of CPU time a seed). Probabilities are as they come; the bundle corrects its own,
+so that their slope is 1. Nothing is tuned on these folds here but the ridge, whose penalty for the risk is
+the best of those tried. Each training fold chooses the volumes of its risk models; rows of other volumes have
+the same ones in every fold, chosen by looking at everyone, which flatters them.
 """
 
 from __future__ import annotations
@@ -24,13 +24,11 @@ from pathlib import Path
 
 import numpy as np
 from dementia_rivals import (
-    CHOSEN,
     MMSE,
     PENALTIES,
     Rows,
     Study,
     Values,
-    chosen_volumes,
     coarse_images,
     held_back,
     image_alone,
@@ -49,7 +47,7 @@ from lnn_med.evaluation.statistics import paired_difference
 from lnn_med.inference.bundle import load_bundle
 from lnn_med.inference.risk_model import AGE_CENTRE, AGE_SCALE, RECORD, RiskModel
 from lnn_med.inference.runtime import Engine, RuntimeConfig
-from lnn_med.training.classifier_config import ClassifierRun, read_classifier_run
+from lnn_med.training.classifier_config import read_classifier_run
 from lnn_med.training.dementia import (
     FOLDS,
     Cohort,
@@ -59,11 +57,12 @@ from lnn_med.training.dementia import (
     with_offsets,
 )
 from lnn_med.training.held_back import OLD_YEARS, HeldBack, fit_sum, mean_logit, reliability
-from lnn_med.training.risk_fit import both_sides_log, code_of
+from lnn_med.training.risk_fit import code_of
 from lnn_med.training.run_config import shipped_config
 from lnn_med.training.template import template_centroids
 
 AGE, EDUCATION = RECORD.index("age"), RECORD.index("education")
+USUAL = ("Hippocampus", "InfLatVentricle")  # what everyone together would choose
 VOXEL_MM, RESNET_MM = 6.0, 4.0  # of the images that the ridge and the ResNet see
 
 
@@ -93,7 +92,7 @@ def main() -> None:
     record = np.column_stack([filled[:, :EDUCATION], filled[:, AGE] ** 2 / 100, filled[:, EDUCATION]])
     everything = np.column_stack([record, people.volumes.numpy()])
     images = coarse_images(run, cohort, VOXEL_MM)
-    plain = RECORD[:MMSE]
+    plain, keep = RECORD[:MMSE], chosen.run / "rivals"
 
     def risk(names: tuple[str, ...]) -> Values:
         return expit(held.risk[:, known, code_of(names)])  # type: ignore[no-any-return]
@@ -111,31 +110,35 @@ def main() -> None:
             study, logistic(everything, study, 10.0)
         ),
         f"ridge on voxels of {VOXEL_MM:g} mm": lambda: held_back(study, ridge(images, study)),
-        "network: image alone": lambda: held_back(study, image_alone(study, with_record=False)),
+        "network: image alone": lambda: held_back(
+            study, image_alone(study, with_record=False), keep / "image"
+        ),
         "network: image and record, no volumes": lambda: held_back(
-            study, image_alone(study, with_record=True)
+            study, image_alone(study, with_record=True), keep / "image-record"
         ),
         "risk model: volumes alone": lambda: risk(()),
         f"3D ResNet-18, {chosen.resnet} epochs": lambda: held_back(
-            study, resnet(coarse_images(run, cohort, RESNET_MM), study, chosen.resnet), seeds=1
+            study,
+            resnet(coarse_images(run, cohort, RESNET_MM), study, chosen.resnet),
+            keep / f"resnet-{chosen.resnet}",
         ),
         "MMSE, age, sex, education": lambda: held_back(study, logistic(with_mmse, study)),
         "risk model with MMSE": lambda: risk(RECORD),
         "network with MMSE": lambda: network(1, RECORD),
     }
     if chosen.more:
-        rows |= others_of(study, record, [label.name for label in engine.bundle.info.labels])
+        rows |= others_of(study, record, [label.name for label in engine.bundle.info.labels], keep)
         rows |= calibrations_of(study, held)
     first, *others = (name for name in rows if chosen.resnet or "ResNet" not in name)
     wanted = [first, *(name for name in others if chosen.only in name)]
     show(study, {name: rows[name]() for name in wanted})
     if chosen.only:
         return
-    show_others(cohort, risk_models(run, cohort), run)
+    show_others(cohort, risk_models(run, cohort))
     show_ages(held.age[:, known], ridge_age(images, study), study)
 
 
-def others_of(study: Study, record: Values, names: list[str]) -> dict[str, Callable[[], Values]]:
+def others_of(study: Study, record: Values, names: list[str], keep: Path) -> dict[str, Callable[[], Values]]:
     """What the default number and the network might have been; each was named before it was tried.
 
     Volumes adjusted for age, its square and sex are not among them: such scores are sums of terms that the
@@ -143,12 +146,11 @@ def others_of(study: Study, record: Values, names: list[str]) -> dict[str, Calla
     (Braak and Braak 1991): the medial temporal lobe, then the temporal lobe.
     """
     volumes, clinical = study.cohort.people.volumes, study.cohort.people.clinical
-    pairs = sorted({name.removesuffix("_L").removesuffix("_R") for name in names})
-    both = both_sides_log(volumes, names, pairs)
-    usual = [pairs.index(name) for name in study.run.structures]
+    both, pairs = study.cohort.log_volumes, study.cohort.structures
+    usual = both[:, [pairs.index(name) for name in USUAL]]
 
     def added(*more: str) -> Values:
-        return np.column_stack([record, both[:, usual], both[:, [pairs.index(name) for name in more]]])
+        return np.column_stack([record, usual, both[:, [pairs.index(name) for name in more]]])
 
     def side(extreme: str, structure: str) -> Values:
         found = volumes[:, [names.index(f"{structure}_{side}") for side in "LR"]].double().numpy()
@@ -157,11 +159,12 @@ def others_of(study: Study, record: Values, names: list[str]) -> dict[str, Calla
     age = (clinical[:, AGE].double().numpy() - AGE_CENTRE) / AGE_SCALE
     worse = np.column_stack([record, side("smallest", "Hippocampus"), side("largest", "InfLatVentricle")])
     tables = {
+        f"{' and '.join(USUAL)} in every fold": added(),
         "amygdala as well": added("Amygdala"),
         "amygdala and temporal cortex as well": added("Amygdala", "Temporal_GM"),
         "the worse side of each": worse,
         "the hippocampus counts otherwise with age": np.column_stack(
-            [added(), age * (both[:, usual[0]] - both[:, usual[0]].mean())]
+            [added(), age * (usual[:, 0] - usual[:, 0].mean())]
         ),
     }
     found: dict[str, Callable[[], Values]] = {
@@ -169,18 +172,17 @@ def others_of(study: Study, record: Values, names: list[str]) -> dict[str, Calla
         for name, table in tables.items()
     }
     found |= {
-        f"other volumes: {CHOSEN} chosen within each training fold": lambda: held_back(
-            study, chosen_volumes(both, record, study)
-        ),
         "other network: scaled and shifted by the record (DAFT)": lambda: held_back(
-            study, varied(study, fusion="daft")
+            study, varied(study, fusion="daft"), keep / "daft"
         ),
-        "other network: not guided by the record": lambda: held_back(study, varied(study, fusion="none")),
+        "other network: not guided by the record": lambda: held_back(
+            study, varied(study, fusion="none"), keep / "not-guided"
+        ),
         "other network: without learning age and sex first": lambda: held_back(
-            study, varied(study, first_epochs=0)
+            study, varied(study, first_epochs=0), keep / "no-first"
         ),
         "other network: not guided by tokens of the volumes": lambda: held_back(
-            study, varied(study, volume_tokens=False)
+            study, varied(study, volume_tokens=False), keep / "no-tokens"
         ),
     }
     return found
@@ -206,9 +208,9 @@ def calibrations_of(study: Study, held: HeldBack) -> dict[str, Callable[[], Valu
     }
 
 
-def show_others(cohort: Cohort, models: tuple[RiskModel, ...], run: ClassifierRun) -> None:
+def show_others(cohort: Cohort, models: tuple[RiskModel, ...]) -> None:
     """Print what a risk model of age and sex says of the healthy people whom no risk model learnt from."""
-    people = with_offsets(cohort, models, run)
+    people = with_offsets(cohort, models)
     other = ~people.dementia.isfinite().numpy() & (people.clinical[:, AGE].numpy() >= OLD_YEARS)
     risk = expit(people.offsets[:, code_of(RECORD[:2])].double().numpy())[other]
     print(

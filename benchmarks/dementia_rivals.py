@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import expit
 from sklearn.linear_model import LogisticRegression, RidgeCV
-from sklearn.model_selection import StratifiedKFold, cross_val_score
+from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch.nn import functional as F
@@ -37,7 +37,6 @@ MMSE = RECORD.index("mmse")
 # Of the ridge, times the number of voxels; the last for the risk.
 PENALTIES = np.array([0.01, 0.03, 0.1, 0.3, 1.0])
 BRAIN = 0.05  # mean brightness, as a share of white matter's, from which on a voxel is one of the brain
-CHOSEN = 2  # volumes, as many as the risk model has
 BATCH = 8
 
 
@@ -51,12 +50,25 @@ class Study(NamedTuple):
     clinical: Values
 
 
-def held_back(study: Study, method: Method, seeds: int | None = None) -> Values:
-    """Probabilities (seeds, N) of people held back; as many seeds as the run has when None."""
-    found = np.full((seeds or study.run.seeds, len(study.cohort.persons)), np.nan)
+def held_back(study: Study, method: Method, keep: Path | None = None) -> Values:
+    """Probabilities (seeds, N) of people held back.
+
+    Args:
+        study: who is judged.
+        method: what judges them.
+        keep: folder where the answers of a fold lie once they are there; a slow method goes on from them.
+    """
+    found = np.full((study.run.seeds, len(study.cohort.persons)), np.nan)
     for seed in range(len(found)):
-        for train, test in folds_of(study.cohort, study.run.folds, seed):
+        for number, (train, test) in enumerate(folds_of(study.cohort, study.run.folds, seed)):
+            file = keep / f"seed{seed}_fold{number}.npy" if keep else None
+            if file is not None and file.is_file():
+                found[seed, test] = np.load(file)
+                continue
             found[seed, test] = method(train, test, seed)
+            if file is not None:
+                file.parent.mkdir(parents=True, exist_ok=True)
+                np.save(file, found[seed, test])
     return found[:, study.known]
 
 
@@ -67,32 +79,6 @@ def logistic(table: Values, study: Study, penalty: float = 1.0) -> Method:
     def method(train: Rows, test: Rows, seed: int) -> Values:
         rows = train[np.isfinite(dementia[train])]
         model = make_pipeline(StandardScaler(), LogisticRegression(C=1 / penalty, max_iter=2000))
-        return model.fit(table[rows], dementia[rows]).predict_proba(table[test])[:, 1]  # type: ignore[no-any-return]
-
-    return method
-
-
-def chosen_volumes(volumes: Values, record: Values, study: Study) -> Method:
-    """Logistic regression on the record and on the CHOSEN volumes that help most within the training fold.
-
-    Volumes are added one by one, each the one with the largest AUC in an inner cross-validation.
-    """
-    dementia = study.cohort.people.dementia.numpy()
-
-    def method(train: Rows, test: Rows, seed: int) -> Values:
-        rows = train[np.isfinite(dementia[train])]
-        model = make_pipeline(StandardScaler(), LogisticRegression(C=10.0, max_iter=2000))
-        inner = StratifiedKFold(5, shuffle=True, random_state=seed)
-
-        def worth(columns: list[int]) -> float:
-            table = np.column_stack([record, volumes[:, columns]])[rows]
-            return float(cross_val_score(model, table, dementia[rows], scoring="roc_auc", cv=inner).mean())
-
-        best: list[int] = []
-        for _ in range(CHOSEN):
-            others = [column for column in range(volumes.shape[1]) if column not in best]
-            best.append(max(others, key=lambda column: worth([*best, column])))
-        table = np.column_stack([record, volumes[:, best]])
         return model.fit(table[rows], dementia[rows]).predict_proba(table[test])[:, 1]  # type: ignore[no-any-return]
 
     return method
@@ -134,7 +120,7 @@ def varied(study: Study, first_epochs: int | None = None, **changes: object) -> 
         network_of = replace(study.run.network, **changes)  # type: ignore[arg-type]
         run = replace(study.run, network=network_of, schedule=schedule)
         network = fit_network(run, learners, models, seed)
-        people = with_offsets(unseen, models, study.run)
+        people = with_offsets(unseen, models)
         record = people.clinical.clone()
         record[:, MMSE] = torch.nan
         with torch.inference_mode():
@@ -160,7 +146,7 @@ def on_a_split(study: Study, with_network: bool) -> Method:
         network = fit_network(study.run, learners, models, seed) if with_network else None
 
         def logits(rows: Rows) -> Values:
-            people = with_offsets(study.cohort.of(rows), models, study.run)
+            people = with_offsets(study.cohort.of(rows), models)
             record = people.clinical.clone()
             record[:, MMSE] = torch.nan
             offset = people.offsets.gather(1, known_code(record)[:, None]).double().numpy()

@@ -29,7 +29,7 @@ from lnn_med.inference.static_exit import OpenVinoExit
 from lnn_med.training.datasets import load_cases
 from lnn_med.training.loop import find_config
 from lnn_med.training.run_config import read_run_config
-from lnn_med.training.validate import LARGE
+from lnn_med.training.validate import mean_dice
 
 REFERENCE = "torch, float32"
 Labeller = Callable[[Tensor], Tensor]  # image (1, 1, X, Y, Z) -> labels (X, Y, Z)
@@ -51,16 +51,6 @@ def in_openvino(bundle: Bundle, precision: str) -> Labeller:
         return graph(image).logits[0].argmax(dim=0)
 
     return labels
-
-
-def mean_dice(found: Tensor, truth: Tensor, classes: int) -> float:
-    """Mean over structures that are large enough, all where none is."""
-    sizes = truth.flatten().bincount(minlength=classes)[1:]
-    wanted = [index + 1 for index in range(classes - 1) if sizes[index] >= min(LARGE, int(sizes.max()))]
-    return statistics.mean(
-        float(2 * ((found == index) & (truth == index)).sum() / ((found == index).sum() + sizes[index - 1]))
-        for index in wanted
-    )
 
 
 def main() -> None:

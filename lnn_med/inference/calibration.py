@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from lnn_med.models.expected_gain import ExpectedGain
 
 SMALLEST_SPREAD = 0.005  # of a volume; a network that is sure of every voxel is still no better than this
+LARGEST_CHANGE = 0.001  # of Dice that bfloat16 may make
 WIDEST = 20.0  # factor; a few voxels in doubt would otherwise give litres
 
 
@@ -64,6 +65,13 @@ class Calibration:
     usual_stripped: UsualInput | None = None  # the same of scans whose skull was removed
     usual_doubt: float | None = None  # mean entropy within the labels that good unseen scans stay within
     measured: Mapping[str, Any] = field(default_factory=dict)  # ECE, reliability diagram, worth of auto
+    static_bf16: tuple[float, ...] = ()  # change of Dice of each exit as a static graph in bfloat16
+
+    def static_precision(self, exit_number: int) -> str:
+        """Number type of a static graph on a CPU that has bfloat16: "f32" unless it was measured that "bf16"
+        changes the Dice of that exit, from 1, by at most LARGEST_CHANGE."""
+        changes = self.static_bf16[exit_number - 1 : exit_number]
+        return "bf16" if changes and abs(changes[0]) <= LARGEST_CHANGE else "f32"
 
     def oddness(self, summary: NDArray[np.float32]) -> float | None:
         """How unlike training scans, with or without skull, a scan looks; None when nothing is known."""

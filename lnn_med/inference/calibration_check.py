@@ -33,6 +33,11 @@ def _problems(calibration: Calibration, exits: int) -> Iterator[str]:
     for usual in (calibration.usual, calibration.usual_stripped):
         if usual is not None:
             yield from _of_usual(usual)
+    changes = calibration.static_bf16
+    if changes and len(changes) != exits:
+        yield f"{len(changes)} changes of Dice for {exits} exits"
+    if not all(-1 <= change <= 1 for change in changes):
+        yield "a change of Dice that is not between -1 and 1"
     doubt = calibration.usual_doubt
     if doubt is not None and not 0 <= doubt < math.inf:
         yield "a usual doubt that is not finite or below 0"

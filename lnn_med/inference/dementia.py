@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -105,11 +106,9 @@ class DementiaReader:
             "drivers": model.drivers(terms),
         }
         offset = model.logit(terms)
-        answers = self.answers(seen, record, offset)
         calibration = self._calibration(record)
-        exit_number, logit = self._leave(answers, calibration, offset)
-        leaving = answers[exit_number - 1]
-        changes = self._occluded(seen, brain, record, offset, exit_number, calibration)
+        exit_number, leaving, logit = self._leave(self.answers(seen, record, offset), calibration, offset)
+        changes = self._occluded(seen, brain, record, offset, exit_number, leaving, calibration)
         counted_with = RECORD if "mmse" in record else RECORD[:-1]  # the sets it was tried with
         probability = 1 / (1 + math.exp(-logit))
         network = {
@@ -123,7 +122,7 @@ class DementiaReader:
         spread, centre = self.networks[0].clinical_spread[AGE], self.networks[0].clinical_centre[AGE]
         places = calibration.evidence_slope * leaving.evidence[0, 0].numpy()
         evidence = in_scan_grid(places, seen.space, volume.affine, brain.labels)
-        age = float(answers[-1].logits[0, 1] * spread + centre)
+        age = float(leaving.logits[0, 1] * spread + centre)
         return Judged((risk, network), evidence, age, time.perf_counter() - started)
 
     def _out_of_range(self, brain: Segmented, record: Mapping[str, float]) -> str | None:
@@ -157,8 +156,9 @@ class DementiaReader:
 
     def answers(
         self, seen: BrainFeatures, record: Mapping[str, float], offset: float, places: Tensor | None = None
-    ) -> list[Answer]:
-        """Mean of the networks at every exit; `places` (n, F, X, Y, Z) instead of those seen."""
+    ) -> Iterator[Answer]:
+        """Mean of the networks at one exit after the other, each run when asked for; `places`
+        (n, F, X, Y, Z) instead of those seen."""
         image = seen.places[None].float() if places is None else places
         n = len(image)
         clinical = torch.tensor([[record.get(name, float("nan")) for name in RECORD]])
@@ -168,29 +168,28 @@ class DementiaReader:
             clinical.expand(n, -1),
             torch.full((n,), offset),
         )
-        with torch.inference_mode():
-            told = [network(image, *shared) for network in self.networks]
-        return [
-            Answer(
-                torch.stack([each.logits for each in exits]).mean(dim=0),
-                torch.stack([each.evidence for each in exits]).mean(dim=0),
-            )
-            for exits in zip(*told, strict=True)
-        ]
+        running = [network.exit_by_exit(image, *shared) for network in self.networks]
+        for _ in range(self.bundle.info.network.exits):
+            with torch.inference_mode():
+                told = [next(answers) for answers in running]
+                answer = Answer(*(torch.stack(each).mean(dim=0) for each in zip(*told, strict=True)))
+            yield answer
 
     def _calibration(self, record: Mapping[str, float]) -> NetworkCalibration:
         whole = self.bundle.calibration
         return whole.with_mmse if "mmse" in record else whole.without_mmse
 
     def _leave(
-        self, answers: list[Answer], calibration: NetworkCalibration, offset: float
-    ) -> tuple[int, float]:
-        """The exit that answers, from 1, and its calibrated logit: the first if it is sure, else the last."""
-        logits = [calibrated(calibration, offset, each.evidence[:, 0])[0].item() for each in answers]
+        self, answers: Iterator[Answer], calibration: NetworkCalibration, offset: float
+    ) -> tuple[int, Answer, float]:
+        """The exit that answers, from 1, its answer and calibrated logit: the first if it is sure, else the
+        last."""
         sure = self.bundle.calibration.sure
-        if sure is not None and abs(logits[0]) >= sure:
-            return 1, logits[0]
-        return len(logits), logits[-1]
+        for number, answer in enumerate(answers, start=1):
+            logit = calibrated(calibration, offset, answer.evidence[:, 0])[0].item()
+            if number == 1 and sure is not None and abs(logit) >= sure:
+                break
+        return number, answer, logit
 
     def _occluded(
         self,
@@ -199,6 +198,7 @@ class DementiaReader:
         record: Mapping[str, float],
         offset: float,
         exit_number: int,
+        leaving: Answer,
         calibration: NetworkCalibration,
     ) -> dict[str, float]:
         """How much the calibrated logit falls when a structure looks as usual; the largest SHOWN, by name.
@@ -207,13 +207,14 @@ class DementiaReader:
         """
         affine = _seen(brain).placement.affine
         shares, names = structure_shares(seen.labels, affine, self.engine.bundle.label_names, seen.space)
-        evidence = self.answers(seen, record, offset)[exit_number - 1].evidence[:, 0]
+        evidence = leaving.evidence[:, 0]
         inside = torch.from_numpy(shares) * evidence
         tried = inside.flatten(1).sum(dim=1).abs().argsort(descending=True)[:TRIED]
         hidden = self.hidden(seen, torch.from_numpy(shares)[tried])
-        without = self.answers(seen, record, offset, hidden)[exit_number - 1].evidence[:, 0]
+        *_, without = islice(self.answers(seen, record, offset, hidden), exit_number)
         falls = (
-            calibrated(calibration, offset, evidence) - calibrated(calibration, offset, without)
+            calibrated(calibration, offset, evidence)
+            - calibrated(calibration, offset, without.evidence[:, 0])
         ).tolist()
         named = [names[at] for at in tried.tolist()]
         ranked = sorted(zip(named, falls, strict=True), key=lambda item: -abs(item[1]))

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 RECORD = ("age", "sex", "education", "mmse")
 POSSIBLE = {"age": (0, 120), "education": (0, 40), "mmse": (0, 30)}  # years, years, points
 AGE_CENTRE, AGE_SCALE = 70.0, 10.0  # years; keeps age and its square of one size
+LOG = "log "  # before the name of a structure: its term
 NO_DEMENTIA, DEMENTIA = "no dementia", "dementia"
 # Years of schooling at which OASIS-1's next level of education begins: high school ended, some college,
 # college ended, beyond college.
@@ -70,6 +71,11 @@ class RiskModel:
     centre: dict[str, float] = field(default_factory=dict)
     reliability: Reliability = field(default_factory=Reliability)
 
+    @property
+    def structures(self) -> tuple[str, ...]:
+        """Whose volumes count."""
+        return tuple(name.removeprefix(LOG) for name in self.slopes if name.startswith(LOG))
+
     def recalibrated(self, intercept: float, slope: float) -> RiskModel:
         """The model whose logit is `intercept` + `slope` times this one's."""
         slopes = {name: slope * value for name, value in self.slopes.items()}
@@ -104,7 +110,7 @@ def risk_terms(log_volumes: Mapping[str, float], record: Mapping[str, float]) ->
         log_volumes: natural logarithm of mm³ in MNI space, by structure (both sides together).
         record: age in years, sex (0 woman, 1 man), education level (1 to 5), MMSE; any may be absent.
     """
-    terms = {f"log {name}": value for name, value in log_volumes.items()}
+    terms = {f"{LOG}{name}": value for name, value in log_volumes.items()}
     for name in known_values(record):
         if name == "age":
             age = (record["age"] - AGE_CENTRE) / AGE_SCALE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from lnn_med.inference.static_exit import OpenVinoExit
 from lnn_med.models.lnn import LNN, LNNOutput
 from lnn_med.prediction import Attention
 
+logger = logging.getLogger(__name__)
 Depth = str | int
 TYPICAL_VOXELS = 96  # along each axis of a head at 2 mm
 
@@ -91,6 +93,15 @@ def choose_device(name: str) -> torch.device:
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
+def number_type(device: torch.device) -> torch.dtype:
+    """What networks compute in: bfloat16 where it is fast, float16 on older CUDA devices from Volta on (7.0,
+    the first with matrix units for it), else float32; on CPUs float16 is hundreds of times slower."""
+    if has_bf16(device):
+        return torch.bfloat16
+    half = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (7, 0)
+    return torch.float16 if half else torch.float32
+
+
 def has_bf16(device: torch.device) -> bool:
     """Whether bf16 arithmetic is fast here: CUDA from Ampere on, CPUs with avx512_bf16 or AMX."""
     if device.type == "cuda":
@@ -128,11 +139,17 @@ class Engine:
         self.bundle, self.config = bundle, config
         static = config.runtime == "openvino"
         self.device = choose_device("cpu" if static else config.device)
-        fast = has_bf16(self.device)
-        self.dtype = torch.bfloat16 if fast and not static else torch.float32
-        self.network: LNN = bundle.network().fold().to(self.device).cast(self.dtype)
+        self.dtype = torch.float32 if static else number_type(self.device)
+        self.network = self._network()
         refuse_impossible(config, bundle.info.name, self.network)
-        self.graph = OpenVinoExit(self.network, self._exit(), "bf16" if fast else "f32") if static else None
+        self.graph = OpenVinoExit(self.network, self._exit(), self._static_precision()) if static else None
+
+    def _network(self) -> LNN:
+        return self.bundle.network().fold().to(self.device).cast(self.dtype)
+
+    def _static_precision(self) -> str:
+        """bfloat16 only where it is fast and its Dice was measured."""
+        return self.bundle.calibration.static_precision(self._exit()) if has_bf16(self.device) else "f32"
 
     def _exit(self) -> int:
         """Number of the exit that a fixed depth means."""
@@ -154,6 +171,11 @@ class Engine:
         try:
             started = time.perf_counter()
             output = self._answer(tensor, ratio)
+            if self.dtype == torch.float16 and not output.logits.isfinite().all():
+                logger.warning("%s: float16 overflowed; float32 from here on", self.bundle.info.name)
+                self.dtype = torch.float32
+                self.network = self._network()
+                output = self._answer(tensor.float(), ratio)
             probabilities = _probabilities(output.logits)
             if self.device.type == "cuda":
                 torch.cuda.synchronize()

@@ -3,13 +3,13 @@
 The logit of dementia is a sum: what a risk model says of volumes and record + what each place says, weighed
 by where the record looks. The second part, place by place, is the evidence map: part of the decision, not a
 guess at it. Age and sex are told by volumes and places.
-Stages of block-sparse attention relate distant places; after each there is an answer, and an easy case is
-answered by the first that is sure enough (the case gate). All exits run: the stages take hundredths of a
-second, and brain age is read at the last.
+Stages of block-sparse attention relate distant places; before them and after each there is an answer, and an
+easy case is answered by the first that is sure enough (the case gate): the stages after it do not run.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -140,7 +140,13 @@ class BrainClassifier(nn.Module):
     def forward(
         self, image: Tensor, inside: Tensor, volumes: Tensor, clinical: Tensor, offset: Tensor
     ) -> list[Answer]:
-        """Every exit's answer.
+        """Every exit's answer; see `exit_by_exit`."""
+        return list(self.exit_by_exit(image, inside, volumes, clinical, offset))
+
+    def exit_by_exit(
+        self, image: Tensor, inside: Tensor, volumes: Tensor, clinical: Tensor, offset: Tensor
+    ) -> Iterator[Answer]:
+        """One exit's answer after the other; a stage runs when the answer after it is asked for.
 
         Args:
             image: features of places on the MNI grid (B, F, X, Y, Z).
@@ -154,14 +160,12 @@ class BrainClassifier(nn.Module):
         of_volumes = self.of_volumes(usual_volumes)
         sizes = [] if self.sizes is None else [self.sizes(usual_volumes)]
         rest = torch.cat([offset[:, None], of_volumes], dim=1)
-        answers = []
         x = self._tokens(image, inside)
         for number, leave in enumerate(self.exits):
             if number:
                 x = self.stages[number - 1](x)
             evidence = self._evidence(leave, record, sizes, x, inside)
-            answers.append(Answer(rest + evidence.sum(dim=-1), evidence.unflatten(-1, self.config.grid)))
-        return answers
+            yield Answer(rest + evidence.sum(dim=-1), evidence.unflatten(-1, self.config.grid))
 
     def _tokens(self, image: Tensor, inside: Tensor) -> Tensor:
         """Embedded places (B, C, X, Y, Z), 0 outside the brain; in training some are left out."""

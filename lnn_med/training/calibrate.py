@@ -25,7 +25,6 @@ from lnn_med.inference.predict import HEAD, job_of
 from lnn_med.inference.quality import doubt
 from lnn_med.inference.runtime import Engine, RuntimeConfig, has_bf16
 from lnn_med.io.nifti import read_nifti
-from lnn_med.models.lnn import LNN
 from lnn_med.training.calibration_fit import (
     FOLDS,
     Measured,
@@ -90,8 +89,8 @@ def calibrate(
     """
     if not 0 < coverage < 1:
         raise ConfigError(f"coverage is {coverage:g}; it must lie between 0 and 1.")
-    model = _plain(bundle if isinstance(bundle, Bundle) else load_bundle(bundle))
-    data = _data(model, dataset)
+    given = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
+    model, data = _plain(given), _data(given, dataset)
     if out is not None and out.exists() and any(out.iterdir()):
         raise ConfigError(f"{out.name} is not empty; name a new folder for the calibrated copy.")
     head = job_of(model.info.labels) == HEAD
@@ -126,17 +125,18 @@ def calibrate(
         usual_stripped=usual[1] if head else None,
         usual_doubt=usual_limit([case.doubt for cases in measured for case in cases]),
         measured=reliability(samples) | {"region": REGION, "auto": worth_of_auto(blocks)},
+        static_bf16=given.calibration.static_bf16,
     )
     return save_calibration(_target(model, out), fitted)
 
 
 def _sample(case: EvaluationCase, model: Bundle, steps: _Steps) -> Sample:
     """Logits of every exit at voxels around the labels, in model space."""
-    network, image, labels, ratio = _seen(case, model)
+    image, labels, ratio = model_space_case(case, model)
     where = dilate(labels > 0, MARGIN).flatten().nonzero().flatten()
     chosen = where[torch.randperm(len(where), generator=torch.Generator().manual_seed(0))[:SAMPLE]]
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=steps.bf16):
-        _, logits = network.every_exit(image, torch.tensor([ratio]))
+        _, logits = model.network().every_exit(image, torch.tensor([ratio]))
     steps.advance()
     around = [each[0].flatten(1)[:, chosen].t().float() for each in logits]
     return Sample(torch.stack(around), labels.flatten()[chosen])
@@ -144,21 +144,27 @@ def _sample(case: EvaluationCase, model: Bundle, steps: _Steps) -> Sample:
 
 def _blocks(case: EvaluationCase, model: Bundle, steps: _Steps) -> list[SeenBlocks]:
     """What every exit answers in each block, at growing voxel spacing."""
-    network, image, labels, ratio = _seen(case, model)
+    image, labels, ratio = model_space_case(case, model)
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=steps.bf16):
-        found = list(seen_blocks(network, image, labels, ratio))
+        found = list(seen_blocks(model.network(), image, labels, ratio))
     steps.advance()
     return found
 
 
-def _seen(case: EvaluationCase, model: Bundle) -> tuple[LNN, Tensor, Tensor, tuple[float, float, float]]:
-    """The network; image (1, 1, X, Y, Z) and labels (X, Y, Z) in model space; the spacing ratio."""
+def model_space_case(
+    case: EvaluationCase, model: Bundle
+) -> tuple[Tensor, Tensor, tuple[float, float, float]]:
+    """Image (1, 1, X, Y, Z) and labels (X, Y, Z) in a bundle's model space; the spacing ratio.
+
+    Raises:
+        InputError: a case that cannot be read.
+    """
     volume, reference = _read(case)
     seen = into_model_space(volume, model.info.space)
     grouped = group(reference.data, model.info.labels)
     labels = torch.from_numpy(seen.placement.labels_to_model(grouped).astype(np.int64))
     image = torch.from_numpy(seen.image)[None, None]
-    return model.network(), image, labels, spacing_ratio(volume, model.info.space.spacing_mm)
+    return image, labels, spacing_ratio(volume, model.info.space.spacing_mm)
 
 
 def _measure(case: EvaluationCase, engine: Engine, steps: _Steps, bare: bool) -> Measured:
@@ -202,13 +208,22 @@ def _read(case: EvaluationCase, bare: bool = False) -> tuple[Volume, Volume]:
     return without_skull(volume, reference) if bare else volume, reference
 
 
-def _data(model: Bundle, dataset: Path) -> _Data:
+def unseen_cases(model: Bundle, dataset: Path) -> tuple[EvaluationCase, ...]:
+    """Cases of a bundle that trained no weight.
+
+    Raises:
+        ConfigError: the data set has none of them.
+    """
     known = model.info.split
     parts = [select_cases(dataset, split, known).cases for split in SPLITS if known.get(split)]
-    unseen = tuple(case for part in parts for case in part)
+    return tuple(case for part in parts for case in part)
+
+
+def _data(model: Bundle, dataset: Path) -> _Data:
+    unseen = unseen_cases(model, dataset)
     if len(unseen) < 2 * FOLDS:
         raise ConfigError(f"{len(unseen)} cases of {' and '.join(SPLITS)}; {2 * FOLDS} or more are needed.")
-    return _Data(unseen, select_cases(dataset, "train", known).cases)
+    return _Data(unseen, select_cases(dataset, "train", model.info.split).cases)
 
 
 def _plain(model: Bundle) -> Bundle:

@@ -73,9 +73,11 @@ def calibrate(
         networks.append(NetworkCalibration(constant, of_risk, of_places, found))
     by_exit, logits = told[0]  # without MMSE
     sure = sure_logit(by_exit)
-    early = 0.0 if sure is None else float((np.abs(by_exit[:, 0]) >= sure).mean())
+    leaving = np.zeros(len(truth), bool) if sure is None else np.abs(by_exit[:, 0]) >= sure
     worth = weight_interval(logits, truth, names, 1)
-    errors = np.abs(held.age[:, known].mean(axis=0) - ages)[truth == 0]
+    by_exit_years = held.age[:, known].mean(axis=0)
+    brain_ages = np.where(leaving, by_exit_years[:, 0], by_exit_years[:, -1])
+    errors = np.abs(brain_ages - ages)[truth == 0]
     whole = ClassifierCalibration(
         coverage=run.coverage,
         sure=sure,
@@ -93,7 +95,7 @@ def calibrate(
         "network": _numbers(networks[0].reliability, run.coverage),
         "network_with_mmse": _numbers(networks[1].reliability, run.coverage),
         "image_slope": [round(value or 0.0, 3) for value in (worth.estimate, worth.low, worth.high)],
-        "answered_by_exit_1": round(early, 3),
+        "answered_by_exit_1": round(float(leaving.mean()), 3),
         "brain_age_mae_years": round(float(errors.mean()), 2),
         "sex_auc": round(float(male.estimate or 0.5), 3),
         "subgroups": subgroups(risks[RECORD[:MMSE]], truth, clinical),

@@ -23,10 +23,10 @@ class ClassifierRun:
     job: str
     patients: PeopleSource  # with and without dementia
     others: PeopleSource  # age and sex alone
-    structures: tuple[str, ...]  # of the risk models, both sides together
     network: ClassifierConfig
     version: str = "0.1.0"
     segmentation: str = "brain-t1"
+    structures: int = 2  # volumes of the risk models, chosen by those who are learnt from
     schedule: ClassifierSchedule = field(default_factory=ClassifierSchedule)
     copies: int = 0  # of each scan, disturbed, that the networks learn from beside it
     folds: int = 5
@@ -38,9 +38,11 @@ class ClassifierRun:
     def __post_init__(self) -> None:
         if self.kind != KIND:
             raise ValueError(f"kind is {self.kind!r}; {KIND} is needed")
-        if self.folds < 2 or self.seeds < 1 or self.copies < 0:
-            found = f"folds {self.folds}, seeds {self.seeds}, copies {self.copies}"
-            raise ValueError(f"{found}; at least 2, 1 and 0 are needed")
+        if self.folds < 2 or self.seeds < 1 or self.structures < 1 or self.copies < 0:
+            found = (
+                f"folds {self.folds}, seeds {self.seeds}, structures {self.structures}, copies {self.copies}"
+            )
+            raise ValueError(f"{found}; at least 2, 1, 1 and 0 are needed")
 
 
 def is_classifier_run(path: Path) -> bool:

@@ -1,8 +1,8 @@
 """Training of a classifier bundle: measure people, cross-validate, calibrate on who was held back, fit all.
 
 Folds are drawn by person, with the same share of dementia and of people from 60 years on. Whatever learns
-(risk models, standardisation, networks) learns from the people of the other folds alone; of the test fold
-nothing is used, not even age and sex.
+(the choice of volumes, risk models, standardisation, networks) learns from the people of the other folds
+alone; of the test fold nothing is used, not even age and sex.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedGroupKFold
 
 from lnn_med import config as configuration
-from lnn_med.errors import ConfigError
 from lnn_med.inference.bundle import load_bundle
 from lnn_med.inference.classifier_bundle import (
     KIND,
@@ -41,18 +40,18 @@ from lnn_med.training.held_back import (
     HeldBack,
 )
 from lnn_med.training.people import Measured, PeopleSource, measure_people
-from lnn_med.training.risk_fit import SETS, both_sides_log, fit_risk_models, logits
+from lnn_med.training.risk_fit import SETS, both_sides_log, choose_structures, fit_risk_models, logits
 from lnn_med.training.template import template_centroids
 
 logger = logging.getLogger(__name__)
-MMSE = RECORD.index("mmse")
+AGE, MMSE = RECORD.index("age"), RECORD.index("mmse")
 BUNDLE, FOLDS = "bundle", "folds"
 Progress = Callable[[int, int, dict[str, float]], None]
 Values = NDArray[np.float64]
 
 
 class Cohort(NamedTuple):
-    """Everyone who can be learnt from: `log_volumes` (N, structures) of the risk models, `persons` (N,),
+    """Everyone who can be learnt from: `log_volumes` (N, structures), both sides together, `persons` (N,),
     `summaries` (N, 2C) of their scans.
 
     `copies` are the same people in disturbed scans, for the networks alone.
@@ -60,6 +59,7 @@ class Cohort(NamedTuple):
 
     people: People
     log_volumes: Values
+    structures: tuple[str, ...]
     persons: list[str]
     summaries: NDArray[np.float32]
     copies: tuple[Cohort, ...] = ()
@@ -69,7 +69,8 @@ class Cohort(NamedTuple):
         chosen = self.people.pick(torch.from_numpy(rows))
         copies = tuple(each.of(rows) for each in self.copies)
         persons = [self.persons[n] for n in rows]
-        return Cohort(chosen, self.log_volumes[rows], persons, self.summaries[rows], copies)
+        volumes, summaries = self.log_volumes[rows], self.summaries[rows]
+        return Cohort(chosen, volumes, self.structures, persons, summaries, copies)
 
 
 def train_classifier(
@@ -93,7 +94,7 @@ def train_classifier(
     calibration = replace(calibration, usual=usual_of(cohort.summaries[judged]))
     networks = [fit_network(run, cohort, models, seed) for seed in range(run.seeds)]
     people = cohort.people
-    ages = people.clinical[:, RECORD.index("age")]
+    ages = people.clinical[:, AGE]
     info = ClassifierInfo(
         kind=KIND,
         name=run.name,
@@ -103,7 +104,7 @@ def train_classifier(
         members=run.seeds,
         segmentation=run.segmentation,
         segmentation_sha256=engine.bundle.answers_sha256,
-        structures=run.structures,
+        structures=models[0].structures,
         ages_years=(
             float(ages[people.dementia.isfinite()].min()),
             float(ages[people.dementia.isfinite()].max()),
@@ -142,11 +143,8 @@ def gather(
     names = [label.name for label in engine.bundle.info.labels]
 
     def cohort(people: People, copies: tuple[Cohort, ...] = ()) -> Cohort:
-        try:
-            volumes = both_sides_log(people.volumes, names, run.structures)
-        except ValueError as error:
-            raise ConfigError(f"structures: {error}.") from error
-        return Cohort(people, volumes, measured.persons, measured.summaries.numpy(), copies)
+        volumes, structures = both_sides_log(people.volumes, names)
+        return Cohort(people, volumes, structures, measured.persons, measured.summaries.numpy(), copies)
 
     copies = []
     for number in range(1, run.copies + 1):
@@ -158,15 +156,17 @@ def gather(
 
 
 def risk_models(run: ClassifierRun, cohort: Cohort) -> tuple[RiskModel, ...]:
-    """Fitted on these people."""
+    """Fitted on these people, who choose their structures, too."""
     table, truth = cohort.people.clinical.double().numpy(), cohort.people.dementia.double().numpy()
-    return fit_risk_models(cohort.log_volumes, run.structures, table, truth)
+    chosen = choose_structures(cohort.log_volumes, table, truth, cohort.persons, run.structures)
+    names = [cohort.structures[column] for column in chosen]
+    return fit_risk_models(cohort.log_volumes[:, chosen], names, table, truth)
 
 
-def with_offsets(cohort: Cohort, models: Sequence[RiskModel], run: ClassifierRun) -> People:
+def with_offsets(cohort: Cohort, models: Sequence[RiskModel]) -> People:
     """People with what the risk models say of them."""
     table = cohort.people.clinical.double().numpy()
-    found = logits(models, cohort.log_volumes, run.structures, table)
+    found = logits(models, cohort.log_volumes, cohort.structures, table)
     return cohort.people._replace(offsets=torch.from_numpy(found).float())
 
 
@@ -174,8 +174,8 @@ def fit_network(
     run: ClassifierRun, cohort: Cohort, models: Sequence[RiskModel], seed: int
 ) -> BrainClassifier:
     """A network that learnt from these people, in their scans and in the disturbed copies of them."""
-    copies = [with_offsets(each, models, run) for each in cohort.copies]
-    return fit_classifier(with_offsets(cohort, models, run), run.network, run.schedule, seed, copies)
+    copies = [with_offsets(each, models) for each in cohort.copies]
+    return fit_classifier(with_offsets(cohort, models), run.network, run.schedule, seed, copies)
 
 
 def folds_of(cohort: Cohort, folds: int, seed: int) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
@@ -183,7 +183,7 @@ def folds_of(cohort: Cohort, folds: int, seed: int) -> list[tuple[NDArray[np.int
     known = np.flatnonzero(cohort.people.dementia.isfinite().numpy())
     other = np.setdiff1d(np.arange(len(cohort.persons)), known)
     truth = cohort.people.dementia.numpy()[known]
-    old = cohort.people.clinical[:, RECORD.index("age")].numpy()[known] >= OLD_YEARS
+    old = cohort.people.clinical[:, AGE].numpy()[known] >= OLD_YEARS
     persons = [cohort.persons[n] for n in known]
     split = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
     return [
@@ -198,7 +198,7 @@ def cross_validate(
     """Answers about everyone with an outcome from models that never saw them, for each seed."""
     folder.mkdir(parents=True, exist_ok=True)
     n, exits = len(cohort.persons), run.network.exits
-    shapes = HeldBack(*[(run.seeds, n, *rest) for rest in ((len(SETS),), (2, exits), (), ())])  # type: ignore[arg-type]
+    shapes = HeldBack(*[(run.seeds, n, *rest) for rest in ((len(SETS),), (2, exits), (exits,), ())])  # type: ignore[arg-type]
     held = HeldBack(*(np.full(shape, math.nan) for shape in shapes))  # type: ignore[arg-type]
     for seed in range(run.seeds):
         for number, (train, test) in enumerate(folds_of(cohort, run.folds, seed)):
@@ -223,7 +223,7 @@ def _one_fold(
     learners, unseen = cohort.of(train), cohort.of(test)
     models = risk_models(run, learners)
     network = fit_network(run, learners, models, seed)
-    people = with_offsets(unseen, models, run)
+    people = with_offsets(unseen, models)
     record = people.clinical.clone()
     evidence = []
     with torch.inference_mode():
@@ -231,13 +231,12 @@ def _one_fold(
             record[:, MMSE] = math.nan if hide else people.clinical[:, MMSE]
             found = answers(network, people, record)
             evidence.append(torch.stack([each.evidence[:, 0].flatten(1).sum(dim=1) for each in found], dim=1))
-    last = found[-1].logits
-    age = last[:, 1] * network.clinical_spread[0] + network.clinical_centre[0]
+    age = torch.stack([each.logits[:, 1] for each in found], dim=1)
     return HeldBack(
         people.offsets.double().numpy(),
         torch.stack(evidence, dim=1).double().numpy(),
-        age.double().numpy(),
-        last[:, 2].double().numpy(),
+        (age * network.clinical_spread[AGE] + network.clinical_centre[AGE]).double().numpy(),
+        found[-1].logits[:, 2].double().numpy(),
     )
 
 

@@ -29,7 +29,7 @@ class HeldBack(NamedTuple):
     """Answers about people held back, one row a seed.
 
     `risk` (seeds, N, sets) logits of the risk models; `evidence` (seeds, N, 2, exits) of the networks without
-    and with MMSE; `age` (seeds, N) years; `male` (seeds, N) logits.
+    and with MMSE; `age` (seeds, N, exits) years; `male` (seeds, N) logits of the last exit.
     """
 
     risk: Values

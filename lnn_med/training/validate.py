@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from lnn_med.inference.runtime import has_bf16
 from lnn_med.models.lnn import LNN
@@ -13,6 +14,22 @@ from lnn_med.training.datasets import Case
 from lnn_med.training.run_config import RunConfig
 
 LARGE = 100  # voxels; smaller structures are reported on their own (a shell of one voxel is most of them)
+
+
+def dice_of(found: Tensor, truth: Tensor, classes: int) -> tuple[Tensor, Tensor]:
+    """Dice of each structure (classes - 1,), 1 where it is in neither, and its voxels in the truth."""
+    truth, found = truth.flatten(), found.flatten()
+    count = torch.bincount(truth, minlength=classes).double()
+    hit = torch.bincount(truth[truth == found], minlength=classes).double()
+    total = count + torch.bincount(found, minlength=classes)
+    return torch.where(total > 0, 2 * hit / total.clamp(min=1), 1.0)[1:], count[1:]
+
+
+def mean_dice(found: Tensor, truth: Tensor, classes: int) -> float:
+    """Mean over the structures that have at least LARGE voxels in this case, over all where none has."""
+    dice, sizes = dice_of(found, truth, classes)
+    large = sizes >= LARGE
+    return float(dice[large if large.any() else slice(None)].mean())
 
 
 @torch.inference_mode()
@@ -31,18 +48,14 @@ def validate(network: LNN, cases: list[Case], config: RunConfig, exits: int) -> 
     active = []
     for row, case in enumerate(cases):
         image = case.image.float()[None, None].to(device)
-        truth = case.labels.flatten().long()
-        count = torch.bincount(truth, minlength=classes).double()
-        sizes[row] = count[1:].numpy()
+        truth = case.labels.long()
         for column, depth in enumerate(depths):
             with torch.autocast(device.type, torch.bfloat16, enabled=config.bf16 and has_bf16(device)):
                 output = network(image, depth)
             if depth == "auto":
                 active.append(float((output.stages > 0).float().mean()))
-            found = output.logits[0].argmax(dim=0).flatten().cpu()
-            hit = torch.bincount(truth[truth == found], minlength=classes).double()
-            total = count + torch.bincount(found, minlength=classes)
-            dice[column, row] = torch.where(total > 0, 2 * hit / total.clamp(min=1), 1.0)[1:].numpy()
+            found = output.logits[0].argmax(dim=0).cpu()
+            dice[column, row], sizes[row] = (each.numpy() for each in dice_of(found, truth, classes))
     large = np.median(sizes, axis=0) >= LARGE
     if not large.any():
         large[:] = True

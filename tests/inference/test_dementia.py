@@ -180,11 +180,33 @@ def test_mmse_has_a_calibration_of_its_own_and_a_sure_case_leaves_early(bundle: 
     assert network["exit"] == 2
     early = replace(bundle, calibration=replace(bundle.calibration, sure=0.0))
     assert judged(early).entries[1]["exit"] == 1
+    assert judged(early).brain_age_years != judged(bundle).brain_age_years
     never = replace(
         bundle, calibration=replace(bundle.calibration, with_mmse=NetworkCalibration(0, 0, 0, HELD))
     )
     assert judged(never, {"mmse": 20.0}).entries[1]["probability"] == 0.5
     assert judged(never).entries[1]["probability"] != 0.5
+
+
+def test_a_case_that_leaves_early_runs_no_stage_and_is_told_by_its_exit_alone(
+    bundle: ClassifierBundle,
+) -> None:
+    volume, segmented = brain()
+    early = replace(bundle, calibration=replace(bundle.calibration, sure=0.0))
+    found = {}
+    for name, each in (("early", early), ("late", bundle)):
+        reader, ran = DementiaReader(each, engine()), []
+        for network in reader.networks:
+            for stage in network.stages:
+                stage.register_forward_hook(lambda *arguments, ran=ran: ran.append(1))  # type: ignore[misc]
+        told = reader(segmented, volume, {"age": 75.0})
+        found[name] = len(ran)
+        seen = look(segmented.run, segmented.seen, engine(), reader.template_mm)  # type: ignore[arg-type]
+        answer = list(reader.answers(seen, {"age": 75.0}, 0.0))[0 if name == "early" else -1]
+        network = reader.networks[0]
+        years = answer.logits[0, 1] * network.clinical_spread[0] + network.clinical_centre[0]
+        assert told.brain_age_years == pytest.approx(years.item(), abs=1e-3)
+    assert found == {"early": 0, "late": 2 * len(reader.networks)}  # the scan, and what is hidden of it
 
 
 def test_what_is_unusual_to_the_segmentation_but_like_the_people_of_the_data_is_answered(

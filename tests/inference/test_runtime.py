@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,10 @@ import pytest
 import torch
 
 from lnn_med.errors import Code, ConfigError, InputError
-from lnn_med.inference.bundle import save_bundle
+from lnn_med.inference import runtime
+from lnn_med.inference.bundle import load_bundle, save_bundle
 from lnn_med.inference.head import spacing_ratio, uncertainty
-from lnn_med.inference.runtime import Engine, RuntimeConfig, choose_device
+from lnn_med.inference.runtime import Engine, RuntimeConfig, choose_device, number_type
 from lnn_med.models.lnn import LNN
 from lnn_med.volume import Volume
 from tests.inference.heads import TINY, info
@@ -32,8 +34,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def engine_of(folder: Path, **options: object) -> Engine:
-    from lnn_med.inference.bundle import load_bundle
-
     return Engine(load_bundle(folder), RuntimeConfig(**options))  # type: ignore[arg-type]
 
 
@@ -65,6 +65,74 @@ def test_cuda_that_is_absent_is_refused() -> None:
     with pytest.raises(ConfigError, match="--device cpu"):
         choose_device("cuda")
     assert choose_device("auto").type == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("device", "bf16", "capability", "expected"),
+    [
+        ("cuda", True, (8, 0), torch.bfloat16),
+        ("cuda", False, (7, 5), torch.float16),
+        ("cuda", False, (6, 1), torch.float32),
+        ("cpu", True, None, torch.bfloat16),
+        ("cpu", False, None, torch.float32),  # float16 would be hundreds of times slower
+    ],
+)
+def test_the_number_type_is_what_the_device_is_fast_in(
+    monkeypatch: pytest.MonkeyPatch,
+    device: str,
+    bf16: bool,
+    capability: tuple[int, int] | None,
+    expected: torch.dtype,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: bf16)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: bf16)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    assert number_type(torch.device(device)) == expected
+
+
+def test_float16_gives_the_labels_of_float32_and_where_it_overflows_float32_answers(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    torch.manual_seed(0)
+    loud = LNN(TINY)
+    torch.nn.init.constant_(next(loud.trunk.parameters()), 6e4)
+    save_bundle(tmp_path / "loud", info(), loud, "")
+    for place, kept in ((folder, torch.float16), (tmp_path / "loud", torch.float32)):
+        runs = {}
+        for dtype in (torch.float32, torch.float16):
+            monkeypatch.setattr(runtime, "number_type", lambda _, dtype=dtype: dtype)
+            engine = engine_of(place, depth="full", device="cpu")
+            assert next(engine.network.trunk.parameters()).dtype == dtype
+            runs[dtype] = engine(IMAGE, ONES).probabilities
+        assert engine.dtype == kept
+        assert next(engine.network.trunk.parameters()).dtype == kept
+        assert runs[torch.float16].isfinite().all()
+        labels = [run.argmax(dim=-1) for run in runs.values()]
+        assert (labels[0] == labels[1]).double().mean() > 0.998
+        assert ("float16 overflowed" in caplog.text) == (kept == torch.float32)
+
+
+@pytest.mark.parametrize(
+    ("fast", "changes", "expected"),
+    [
+        (True, (0.5, -0.001, 0.0), "bf16"),
+        (True, (0.0, -0.0011, 0.0), "f32"),
+        (True, (0.0, 0.0011, 0.0), "f32"),
+        (True, (), "f32"),  # was never measured
+        (False, (0.0, 0.0, 0.0), "f32"),
+    ],
+)
+def test_a_static_graph_computes_in_bfloat16_only_where_its_dice_was_measured(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, fast: bool, changes: tuple[float, ...], expected: str
+) -> None:
+    pytest.importorskip("openvino", reason="needs the extra cpu")
+    monkeypatch.setattr(runtime, "has_bf16", lambda _: fast)
+    bundle = load_bundle(folder)
+    measured = replace(bundle, calibration=replace(bundle.calibration, static_bf16=changes))
+    engine = Engine(measured, RuntimeConfig(depth=2, runtime="openvino"))
+    assert engine.graph is not None
+    assert engine.graph.precision == expected
 
 
 def test_a_run_gives_probabilities_depth_and_cost(folder: Path) -> None:

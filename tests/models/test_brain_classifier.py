@@ -54,6 +54,19 @@ def test_every_exit_answers_for_a_batch_as_for_each_case_alone(fusion: str, toke
 
 
 @torch.no_grad()
+def test_a_stage_runs_when_the_answer_after_it_is_asked_for() -> None:
+    model = network(replace(CONFIG, stages=2))
+    ran: list[int] = []
+    for number, stage in enumerate(model.stages):
+        stage.register_forward_hook(lambda *arguments, number=number: ran.append(number))  # type: ignore[misc]
+    answers = model.exit_by_exit(*people())
+    for number, expected in enumerate(model(*people())):
+        ran.clear()
+        assert torch.equal(next(answers).logits, expected.logits)
+        assert ran == ([] if number == 0 else [number - 1])
+
+
+@torch.no_grad()
 def test_the_logit_of_dementia_is_the_risk_models_plus_the_evidence() -> None:
     model, (image, inside, volumes, clinical, offset) = network(), people()
     for whole in model(image, inside, volumes, clinical, offset):

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from lnn_med.inference import runtime
 from lnn_med.inference.bundle import load_bundle, save_bundle
 from lnn_med.inference.runtime import Engine, RuntimeConfig
 from lnn_med.models.lnn import LNN
@@ -58,7 +59,11 @@ def test_reversible_stages_draw_the_same_dropout_again() -> None:
 
 
 @pytest.mark.parametrize("depth", ["auto", "full"])
-def test_an_engine(tmp_path: Path, depth: str) -> None:
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_an_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, depth: str, dtype: torch.dtype) -> None:
+    monkeypatch.setattr(
+        runtime, "number_type", lambda device: dtype if device.type == "cuda" else torch.float32
+    )
     torch.manual_seed(0)
     save_bundle(tmp_path / "tiny", info(), LNN(TINY), "")
     image = torch.randn(*SHAPE).numpy()
@@ -67,5 +72,6 @@ def test_an_engine(tmp_path: Path, depth: str) -> None:
         for device in ("cpu", "cuda")
     ]
     labels = [run.probabilities.float().argmax(dim=-1) for run in runs]
+    assert runs[1].probabilities.dtype == dtype
     assert float((labels[0] == labels[1]).double().mean()) > 0.98
     assert (runs[0].depth == runs[1].depth).mean() > 0.98

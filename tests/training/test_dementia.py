@@ -33,8 +33,8 @@ RUN = ClassifierRun(
     "test",
     PeopleSource("a"),
     PeopleSource("b"),
-    ("Hippocampus",),
     NETWORK,
+    structures=1,
     schedule=ClassifierSchedule(first_epochs=1, epochs=1),
     folds=3,
     seeds=2,
@@ -61,7 +61,9 @@ def cohort(seed: int = 0) -> Cohort:
         torch.zeros(n, 16),
     )
     persons = [f"p{max(1, k)}" for k in range(n)]  # the first two are one person
-    return Cohort(people, volume[:, None], persons, rng.normal(size=(n, 4)).astype(np.float32))
+    volumes = np.column_stack([rng.normal(size=n), volume])
+    summaries = rng.normal(size=(n, 4)).astype(np.float32)
+    return Cohort(people, volumes, ("Amygdala", "Hippocampus"), persons, summaries)
 
 
 @pytest.fixture(autouse=True)
@@ -98,11 +100,20 @@ def test_answers_about_the_held_back_come_from_models_of_the_others(held: Any) -
     for row in test[:3]:
         values = made.people.clinical[row].double().numpy()
         terms = risk_terms(
-            {"Hippocampus": made.log_volumes[row, 0]}, dict(zip(RECORD, map(float, values), strict=True))
+            {"Hippocampus": made.log_volumes[row, 1]}, dict(zip(RECORD, map(float, values), strict=True))
         )
         assert held.risk[1, row, code_of(RECORD)] == pytest.approx(models[RECORD].logit(terms), abs=1e-4)
     assert np.isfinite(held.evidence[:, :PATIENTS]).all()
     assert np.isnan(held.evidence[:, PATIENTS:]).all()
+    assert held.age.shape == (RUN.seeds, PATIENTS + OTHERS, NETWORK.exits)
+
+
+def test_each_training_fold_chooses_its_volumes() -> None:
+    made, wanted = cohort(), ("Hippocampus", "Amygdala")
+    learners = made.of(folds_of(made, 3, 0)[0][0])
+    changed = learners._replace(log_volumes=learners.log_volumes[:, ::-1].copy())
+    for people, name in zip((learners, changed), wanted, strict=True):
+        assert {model.structures for model in risk_models(RUN, people)} == {(name,)}
 
 
 def test_copies_go_along_and_one_that_was_not_placed_is_replaced_by_the_scan(
@@ -131,6 +142,7 @@ def test_copies_go_along_and_one_that_was_not_placed_is_replaced_by_the_scan(
     seen: list[Any] = []
     monkeypatch.setattr(dementia, "fit_classifier", lambda *arguments: seen.extend(arguments))
     models = risk_models(RUN, found)
+    assert found.structures == ("Hippocampus", "Rest")
     fit_network(RUN, found, models, 0)
     assert len(seen[-1]) == 2
     assert not torch.allclose(seen[-1][0].offsets[:PATIENTS], seen[0].offsets[:PATIENTS])
@@ -164,6 +176,21 @@ def test_shipped_models_are_those_of_everyone_corrected_by_the_held_back(held: A
     assert told.auc[1] < told.auc[0] < told.auc[2]
     assert metrics["people"] == PATIENTS
     assert sum(metrics["subgroups"][sex]["people"] for sex in ("women", "men")) == PATIENTS
+
+
+@pytest.mark.parametrize(("agreeing", "early", "error"), [(True, 1.0, 3.0), (False, 0.0, 8.0)])
+def test_brain_age_is_judged_at_the_exit_that_answers(
+    held: Any, agreeing: bool, early: float, error: float
+) -> None:
+    made = cohort()
+    ages = made.people.clinical[:, 0].double().numpy()
+    years = np.stack([ages + 3, ages - 8], axis=-1)  # of exit 1 and of the last
+    sure = np.where(made.people.dementia == 1, 9.0, -9.0)
+    last = np.stack([sure if agreeing else -sure, sure], axis=-1)
+    told = held._replace(age=np.stack([years] * 2), evidence=np.stack([np.stack([last] * 2, axis=1)] * 2))
+    found, metrics = calibrate(RUN, made.people, made.persons, told, risk_models(RUN, made))
+    assert metrics["answered_by_exit_1"] == early
+    assert found.brain_age_mae == pytest.approx(error, abs=1e-4)
 
 
 def test_noise_is_given_no_weight_and_a_signal_its_own() -> None:

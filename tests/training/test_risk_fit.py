@@ -11,7 +11,14 @@ from scipy.special import expit
 
 from lnn_med.inference.risk_model import RECORD, risk_terms
 from lnn_med.training.classify import known_code
-from lnn_med.training.risk_fit import SETS, both_sides_log, code_of, fit_risk_models, logits
+from lnn_med.training.risk_fit import (
+    SETS,
+    both_sides_log,
+    choose_structures,
+    code_of,
+    fit_risk_models,
+    logits,
+)
 
 NAMES = ("Hippocampus", "InfLatVentricle")
 
@@ -74,7 +81,23 @@ def test_unknown_outcomes_teach_nothing_and_unknown_values_leave_their_model_alo
 def test_both_sides_are_added_before_the_logarithm() -> None:
     volumes = torch.tensor([[3000.0, 3500.0, 900.0, 20.0]]).log()
     names = ("Hippocampus_L", "Hippocampus_R", "3rdVentricle", "Hippocampus_L_Anterior")
-    found = both_sides_log(volumes, names, ("Hippocampus", "3rdVentricle"))
-    assert np.exp(found) == pytest.approx(np.array([[6500.0, 900.0]]))
-    with pytest.raises(ValueError, match="no volume of Amygdala"):
-        both_sides_log(volumes, names, ("Amygdala",))
+    found, structures = both_sides_log(volumes, names)
+    assert structures == ("3rdVentricle", "Hippocampus", "Hippocampus_L_Anterior")
+    assert np.exp(found) == pytest.approx(np.array([[900.0, 6500.0, 20.0]]))
+
+
+def test_the_volumes_that_are_chosen_are_those_that_decide_beside_the_record() -> None:
+    rng = np.random.default_rng(0)
+    _, record, _ = crowd(300)
+    volumes = rng.normal(size=(300, 6))
+    volumes[:, 1] = record[:, 0] / 10 + 0.1 * rng.normal(size=300)  # tells age, which is known anyway
+    decides = 1.5 * volumes[:, 4] - 1.0 * volumes[:, 2] + (record[:, 0] - 70) / 5
+    truth = (rng.random(300) < expit(decides)).astype(float)
+    persons = [f"p{n}" for n in range(300)]
+    assert choose_structures(volumes, record, truth, persons, 2) == [4, 2]
+    assert choose_structures(volumes[:, :1], record, truth, persons, 2) == [0]
+    unknown = truth.copy()
+    unknown[200:] = math.nan
+    some = choose_structures(volumes[:200], record[:200], truth[:200], persons[:200], 3)
+    volumes[200:] = math.nan  # of people without an outcome, nothing is read
+    assert choose_structures(volumes, record, unknown, persons, 3) == some
