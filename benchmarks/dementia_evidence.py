@@ -4,8 +4,9 @@
     dementia_evidence.py RUN patients.root=OASIS1 others.root=IXI --people 0 --scans 0 --heads 12
 
 Deletion: places of a brain, then whole structures, are made usual one after the other, those with the largest
-evidence first, or at random; printed is how much of the whole change has happened on average on the way (0.5:
-no better than chance). People and networks are those of the bundle, so this tests the map, not the network.
+evidence first, or at random, at the exit that answers; printed is how much of the whole change has happened
+on average on the way (0.5: no better than chance). People and networks are those of the bundle, so this tests
+the map, not the network.
 Repeatability: heads are measured again after small changes that a second scan could have (turned by 5°,
 noise, bias field, blur, other axes), and as their mirror image; printed is by how much the probability moves.
 (`--raw`: the same of heads of the other source, as the scanner gives them.)
@@ -18,6 +19,7 @@ from __future__ import annotations
 import argparse
 from collections import Counter
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -35,9 +37,10 @@ from lnn_med.inference.head import segment_head
 from lnn_med.inference.risk_model import RECORD, record_of
 from lnn_med.inference.runtime import Engine, RuntimeConfig
 from lnn_med.io import read
+from lnn_med.models.brain_classifier import Answer
 from lnn_med.training.classifier_config import read_classifier_run
-from lnn_med.training.classify import answers
-from lnn_med.training.dementia import Cohort, gather, risk_models, with_offsets
+from lnn_med.training.classify import People, answers, known_code
+from lnn_med.training.dementia import Cohort, gather, with_offsets
 from lnn_med.training.held_back import OLD_YEARS
 from lnn_med.training.people import PeopleSource, people_table
 from lnn_med.training.run_config import shipped_config
@@ -70,10 +73,27 @@ def mirrored(scan: Volume) -> Volume:
     return scan.with_data(np.flip(scan.data, axis).copy())
 
 
+def summed(evidence: torch.Tensor) -> Values:
+    """Evidence for dementia of all places (N,), from (N, tasks, X, Y, Z)."""
+    return evidence[:, 0].flatten(1).sum(dim=1).double().numpy()  # type: ignore[no-any-return]
+
+
 @torch.inference_mode()
-def curve(reader: DementiaReader, cohort: Cohort, row: int, order: NDArray[np.intp]) -> NDArray[np.float64]:
-    """Evidence left, (STEPS + 1,), after places were made usual in that order."""
-    one = cohort.people.pick(torch.tensor([row]))
+def evidence_of(reader: DementiaReader, some: People) -> list[torch.Tensor]:
+    """Of every exit, mean of the networks, each (N, tasks, X, Y, Z)."""
+    told = zip(*(answers(network, some) for network in reader.networks), strict=True)
+    return [torch.stack([each.evidence for each in exits]).mean(dim=0) for exits in told]
+
+
+def answering(reader: DementiaReader, one: People) -> int:
+    """Index of the exit that answers about one person whose MMSE is not known."""
+    offset = float(one.offsets[0, known_code(one.clinical)[0]])
+    found = iter(Answer(each, each) for each in evidence_of(reader, one))
+    return reader.leave(found, reader.bundle.calibration.without_mmse, offset)[0] - 1
+
+
+def curve(reader: DementiaReader, one: People, at: int, order: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Evidence left at an exit, (STEPS + 1,), after places of one person were made usual in that order."""
     usual = torch.stack([network.feature_centre for network in reader.networks]).mean(dim=0)
     image = one.image.expand(STEPS + 1, *one.image.shape[1:]).clone()
     for step in range(1, STEPS + 1):
@@ -86,8 +106,7 @@ def curve(reader: DementiaReader, cohort: Cohort, row: int, order: NDArray[np.in
         clinical=one.clinical.expand(STEPS + 1, -1),
         offsets=one.offsets.expand(STEPS + 1, -1),
     )
-    told = [answers(network, many)[-1].evidence[:, 0].flatten(1).sum(dim=1) for network in reader.networks]
-    return torch.stack(told).mean(dim=0).double().numpy()
+    return summed(evidence_of(reader, many)[at])
 
 
 def deletion(reader: DementiaReader, cohort: Cohort, people: int) -> None:
@@ -98,11 +117,10 @@ def deletion(reader: DementiaReader, cohort: Cohort, people: int) -> None:
     found: dict[str, list[float]] = {"largest evidence first": [], "at random": []}
     for row in map(int, known):
         one = cohort.people.pick(torch.tensor([row]))
-        with torch.inference_mode():
-            told = [answers(network, one)[-1].evidence[0, 0].flatten() for network in reader.networks]
-        evidence = torch.stack(told).mean(dim=0).numpy()
+        at = answering(reader, one)
+        evidence = evidence_of(reader, one)[at][0, 0].flatten().numpy()
         inside = np.flatnonzero(one.inside.flatten().numpy())
-        first = curve(reader, cohort, row, inside)  # to know the whole change
+        first = curve(reader, one, at, inside)  # to know the whole change
         whole = first[0] - first[-1]
         ranked = inside[np.argsort(-evidence[inside] * np.sign(whole))]
         orders = {
@@ -110,7 +128,7 @@ def deletion(reader: DementiaReader, cohort: Cohort, people: int) -> None:
             "at random": [rng.permutation(inside) for _ in range(RANDOM)],
         }
         for name, several in orders.items():
-            curves = np.stack([curve(reader, cohort, row, order) for order in several])
+            curves = np.stack([curve(reader, one, at, order) for order in several])
             found[name].append(float(((curves[:, :1] - curves) / whole).mean()))
     print(f"deletion of places, {len(known)} people, median share of the change on the way")
     ranked_first, chance = found.values()
@@ -140,9 +158,14 @@ def regions(reader: DementiaReader, folder: Path, table: list[tuple[str, dict[st
         parts, both = structure_shares(seen.labels, affine, names, seen.space)
         shares, record = torch.from_numpy(parts), record_of(clinical)
 
-        def evidence(weights: torch.Tensor, seen: BrainFeatures = seen, record: Record = record) -> Values:
-            told = reader.answers(seen, record, 0.0, reader.hidden(seen, weights))[-1]
-            return told.evidence[:, 0].flatten(1).sum(dim=1).double().numpy()
+        offset, calibration = reader.offset(seen, record), reader.bundle.calibration.without_mmse
+        at, _, _ = reader.leave(reader.answers(seen, record, offset), calibration, offset)
+
+        def evidence(
+            weights: torch.Tensor, seen: BrainFeatures = seen, record: Record = record, at: int = at
+        ) -> Values:
+            *_, told = islice(reader.answers(seen, record, 0.0, reader.hidden(seen, weights)), at)
+            return summed(told.evidence)
 
         none, every = torch.zeros_like(shares[:1]), shares.sum(dim=0, keepdim=True)
         start, end = evidence(torch.cat([none, every]))
@@ -247,7 +270,7 @@ def main() -> None:
     reader = DementiaReader(load_classifier(chosen.bundle), engine)
     if chosen.people:
         cohort = gather(run, engine, template_centroids(engine), chosen.run / "people")
-        people = with_offsets(cohort, risk_models(run, cohort), run)
+        people = with_offsets(cohort, reader.bundle.calibration.risk_models)
         clinical = people.clinical.clone()
         clinical[:, MMSE] = float("nan")
         deletion(reader, cohort._replace(people=people._replace(clinical=clinical)), chosen.people)

@@ -28,7 +28,7 @@ from lnn_med.inference.classifier_bundle import ClassifierBundle, NetworkCalibra
 from lnn_med.inference.head import Segmented
 from lnn_med.inference.model_space import Seen
 from lnn_med.inference.quality import UNUSUAL
-from lnn_med.inference.risk_model import RECORD, Reliability, known_values, record_of, risk_terms
+from lnn_med.inference.risk_model import RECORD, Reliability, RiskModel, known_values, record_of, risk_terms
 from lnn_med.inference.runtime import Engine, Run
 from lnn_med.io.risk_words import NETWORK, RISK
 from lnn_med.models.brain_classifier import Answer
@@ -96,25 +96,23 @@ class DementiaReader:
         if seen is None or reason is not None:
             entries = (self._abstained(RISK, reason), self._abstained(NETWORK, reason))
             return Judged(entries, None, None, time.perf_counter() - started)
-        terms = risk_terms(self._log_volumes(seen), record)
-        known = known_values(record)
-        model = next(each for each in self.bundle.calibration.risk_models if each.known == known)
+        model, terms = self._risk(seen, record)
         risk = {
-            **self._entry(RISK, model.probability(terms), model.reliability, known),
+            **self._entry(RISK, model.probability(terms), model.reliability, model.known),
             "model": "logistic regression on volumes and record",
-            "known": list(known),
+            "known": list(model.known),
             "drivers": model.drivers(terms),
         }
         offset = model.logit(terms)
         calibration = self._calibration(record)
-        exit_number, leaving, logit = self._leave(self.answers(seen, record, offset), calibration, offset)
+        exit_number, leaving, logit = self.leave(self.answers(seen, record, offset), calibration, offset)
         changes = self._occluded(seen, brain, record, offset, exit_number, leaving, calibration)
         counted_with = RECORD if "mmse" in record else RECORD[:-1]  # the sets it was tried with
         probability = 1 / (1 + math.exp(-logit))
         network = {
             **self._entry(NETWORK, probability, calibration.reliability, counted_with),
             "model": "network on image, volumes and record",
-            "known": list(known),
+            "known": list(model.known),
             "exit": exit_number,
             "evidence": changes,
             "brain_age_mae_years": self.bundle.calibration.brain_age_mae,
@@ -142,6 +140,16 @@ class DementiaReader:
         them, which are unusual to a segmentation network that learned from healthy people."""
         usual = self.bundle.calibration.usual
         return usual is not None and usual.oddness(summary) <= 1
+
+    def offset(self, seen: BrainFeatures, record: Mapping[str, float]) -> float:
+        """Logit of the risk model for what is known, which the networks add to."""
+        model, terms = self._risk(seen, record)
+        return model.logit(terms)
+
+    def _risk(self, seen: BrainFeatures, record: Mapping[str, float]) -> tuple[RiskModel, dict[str, float]]:
+        known = known_values(record)
+        model = next(each for each in self.bundle.calibration.risk_models if each.known == known)
+        return model, risk_terms(self._log_volumes(seen), record)
 
     def _log_volumes(self, seen: BrainFeatures) -> dict[str, float]:
         """Both sides together, in MNI space."""
@@ -179,7 +187,7 @@ class DementiaReader:
         whole = self.bundle.calibration
         return whole.with_mmse if "mmse" in record else whole.without_mmse
 
-    def _leave(
+    def leave(
         self, answers: Iterator[Answer], calibration: NetworkCalibration, offset: float
     ) -> tuple[int, Answer, float]:
         """The exit that answers, from 1, its answer and calibrated logit: the first if it is sure, else the

@@ -92,7 +92,8 @@ known values; nothing is imputed. Beside it stands a network that adds to the sa
 {info.segmentation}'s features show at each place; that part is the evidence map. Its weight, fitted on people
 held back, is {worth:.2f} (95 % interval {low:.2f} to {high:.2f}; 1: as trained, 0: it adds nothing to volumes
 and record). The networks first learnt age and sex of all people of the training folds, then dementia as well.
-Where the first exit is sure enough it answers: for {early:.0f} % of people held back.
+Where the first exit is sure enough it answers and the stages after it do not run: for {early:.0f} % of people
+held back. Brain age is told at the exit that answers.
 {seen}
 ## Data
 {info.data.get("data", "")}: {metrics["people"]} people, {metrics["with_dementia"]} with dementia (CDR > 0),
@@ -108,11 +109,13 @@ calibration error (ECE) in five bins, in brackets what a perfect model of so few
 |---|---|---|---|---|---|---|
 {rows}
 
-The structures and the terms of the risk model, and size and schedule of the networks, were chosen by looking
-at all of these people, so the numbers are somewhat optimistic; coefficients and networks never saw the people
-they are judged on. Prediction sets aim at {100 * calibration.coverage:.0f} % for each class; those of
-the risk model, made of nine tenths of the people for the last one, hold {held:.0f} % of those with and
-{free:.0f} % of those without dementia; {both:.0f} % of them hold both classes.
+Each training fold chose the volumes that count, as everyone did for the model that ships; coefficients and
+networks never saw the people they are judged on. The terms of the risk model (age and its square), the number
+of its volumes, and size, tokens and schedule of the networks were chosen by looking at all of these people,
+so the numbers may still be somewhat optimistic. Prediction sets aim at
+{100 * calibration.coverage:.0f} % for each class; those of the risk model, made of nine tenths of the people
+for the last one, hold {held:.0f} % of those with and {free:.0f} % of those without dementia; {both:.0f} % of
+them hold both classes.
 Brain age, mean absolute error of people without dementia: {metrics["brain_age_mae_years"]:.1f} years.
 
 | known beside the volumes | AUC | AUC from 60 years on |
