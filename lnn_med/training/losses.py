@@ -30,6 +30,7 @@ class LossConfig:
     whole_exit: bool = False  # exit 1 is trained on every voxel of the window; cheap where classes are few
     frequency_power: float = 0.5  # cross-entropy weights: class frequency to minus this; 0: equal
     label_smoothing: float = 0.0
+    label_noise: float = 0.0  # power of the generalised cross-entropy, which doubtful labels move less
     distill: float = 0.3  # agreement of early exits with full depth
     teach: float = 0.0  # agreement of every exit with the configuration's teachers, beside the labels
     gate_cost: float = 0.02  # loss a block must gain for the whole fine path to be worth it
@@ -40,18 +41,27 @@ class LossConfig:
     )
 
 
-def cross_entropy_and_dice(logits: Tensor, target: Tensor, weights: Tensor, smoothing: float = 0.0) -> Tensor:
+def cross_entropy_and_dice(
+    logits: Tensor, target: Tensor, weights: Tensor, smoothing: float = 0.0, noise: float = 0.0
+) -> Tensor:
     """Weighted cross-entropy plus one minus the mean Dice of the classes present; a scalar.
+
+    With `noise` q above 0 the cross-entropy of a voxel is (1 - p^q) / q of its label's probability p, which
+    tends to -log p for q to 0 and to 1 - p for q = 1 (generalised cross-entropy for noisy labels, Zhang and
+    Sabuncu 2018, arXiv 1805.07836; there q = 0.7).
 
     Args:
         logits: (n, classes, ...), taken together as one sample.
         target: (n, ...) integers.
         weights: (classes,) cross-entropy weights.
+        smoothing: share of the cross-entropy that goes to all classes alike.
+        noise: power of the generalised cross-entropy, 0 to 1.
     """
     flat = logits.float().movedim(1, -1).reshape(-1, logits.shape[1])  # (voxels, classes)
     truth = target.reshape(-1)
     log_p = flat.log_softmax(dim=1)
-    entropy = F.nll_loss(log_p, truth, weights)
+    told = ((noise * log_p).exp() - 1) / noise if noise else log_p
+    entropy = F.nll_loss(told, truth, weights)
     if smoothing:
         entropy = (1 - smoothing) * entropy - smoothing * log_p.mean()
     p = log_p.exp()
@@ -81,7 +91,7 @@ def distillation(student: Tensor, teacher: Tensor) -> Tensor:
 class Terms(NamedTuple):
     """The two functions whose passes over (voxels, classes) cost as much as a stage."""
 
-    answer: Callable[[Tensor, Tensor, Tensor, float], Tensor] = cross_entropy_and_dice
+    answer: Callable[[Tensor, Tensor, Tensor, float, float], Tensor] = cross_entropy_and_dice
     agreement: Callable[[Tensor, Tensor], Tensor] = distillation
 
     @classmethod
@@ -203,7 +213,7 @@ def network_loss(
             logits = network.exit_at(features[n : n + 1], corner)
             seen_voxels = tuple(slice(first, None, 2) for first in corner)
         target = labels[(slice(n, n + 1), *seen_voxels)]
-        total = total + terms.answer(logits, target, weights, config.label_smoothing)
+        total = total + terms.answer(logits, target, weights, config.label_smoothing, config.label_noise)
         if taught is not None:
             lesson = taught[(slice(n, n + 1), slice(None), *seen_voxels)]
             total = total + config.teach * terms.agreement(logits, lesson)
@@ -244,7 +254,7 @@ def _fine_loss(
     answers = zip(target.split(boxes), lessons, *(logits.split(boxes) for logits in exits), strict=True)
     for truth, lesson, *mine in answers:
         for number in range(1, stages + 1):
-            loss = terms.answer(mine[number], truth, weights, config.label_smoothing)
+            loss = terms.answer(mine[number], truth, weights, config.label_smoothing, config.label_noise)
             name = f"exit_{number + 1}"
             parts[name] = parts.get(name, 0.0) + float(loss.detach()) / cases
             total = total + loss

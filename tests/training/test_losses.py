@@ -65,6 +65,26 @@ def test_a_perfect_answer_costs_nothing_and_absent_classes_do_not_count() -> Non
     assert float(cross_entropy_and_dice(confident, only_background, EQUAL)) == pytest.approx(0, abs=1e-4)
 
 
+def test_a_doubtful_label_moves_the_generalised_cross_entropy_less() -> None:
+    logits, target = torch.randn(1, 3, 4, 4, 4), torch.randint(0, 3, (1, 4, 4, 4))
+    weights = torch.tensor([0.5, 1.0, 2.0])
+    dice = cross_entropy_and_dice(logits, target, weights) - torch.nn.functional.cross_entropy(
+        logits, target, weights
+    )
+    p = logits.softmax(1).gather(1, target[:, None])[:, 0]
+    each = (1 - p**0.7) / 0.7 * weights[target]
+    expected = each.sum() / weights[target].sum() + dice
+    torch.testing.assert_close(cross_entropy_and_dice(logits, target, weights, 0.0, 0.7), expected)
+    small = cross_entropy_and_dice(logits, target, weights, 0.0, 1e-4)
+    torch.testing.assert_close(small, cross_entropy_and_dice(logits, target, weights), atol=1e-3, rtol=1e-3)
+    wrong = torch.tensor([[-8.0, 8.0, 0.0]]).reshape(1, 3, 1, 1, 1).requires_grad_()
+    pulls = []
+    for noise in (0.0, 0.7):
+        loss = cross_entropy_and_dice(wrong, torch.zeros(1, 1, 1, 1, dtype=torch.long), EQUAL, 0.0, noise)
+        pulls.append(torch.autograd.grad(loss, wrong)[0].abs().max().item())
+    assert pulls[1] < 1e-3 < pulls[0]
+
+
 def test_label_smoothing_is_that_of_torch() -> None:
     logits, target = torch.randn(1, 3, 2, 2, 2), torch.zeros(1, 2, 2, 2, dtype=torch.long)
     expected = torch.nn.functional.cross_entropy(logits, target, label_smoothing=0.1)
