@@ -235,14 +235,24 @@ def ridge_age(images: Values, study: Study) -> Values:
 
 
 def show_ages(network: Values, ridge: Values, study: Study) -> None:
-    """Print errors of brain age in people without dementia, and their difference, paired over people."""
+    """Print errors of brain age in people without dementia, and differences, paired over people.
+
+    Args:
+        network: years (seeds, N, exits).
+        ridge: years (seeds, N).
+        study: who the N are.
+    """
     healthy = study.truth == 0
     ages = study.clinical[healthy, AGE]
-    one, other = (np.abs(each.mean(axis=0)[healthy] - ages) for each in (network, ridge))
-    gap = paired_difference(one.tolist(), other.tolist(), list(range(len(ages))))
+    other = np.abs(ridge.mean(axis=0)[healthy] - ages)
     print(f"\nbrain age, {len(ages)} people without dementia, mean absolute error in years")
-    print(f"  network {one.mean():.2f}, ridge on voxels {other.mean():.2f}")
-    print(f"  difference {gap.estimate:+.2f} ({gap.low:+.2f} to {gap.high:+.2f})")
+    print(f"  ridge on voxels {other.mean():.2f}")
+    for number, years in enumerate(network.mean(axis=0)[healthy].T, start=1):
+        one = np.abs(years - ages)
+        gap = paired_difference(one.tolist(), other.tolist(), list(range(len(ages))))
+        print(
+            f"  network, exit {number} {one.mean():.2f}: {gap.estimate:+.2f} ({gap.low:+.2f} to {gap.high:+.2f})"
+        )
 
 
 def show(study: Study, methods: dict[str, Values]) -> None:
