@@ -250,9 +250,8 @@ def show_ages(network: Values, ridge: Values, study: Study) -> None:
     for number, years in enumerate(network.mean(axis=0)[healthy].T, start=1):
         one = np.abs(years - ages)
         gap = paired_difference(one.tolist(), other.tolist(), list(range(len(ages))))
-        print(
-            f"  network, exit {number} {one.mean():.2f}: {gap.estimate:+.2f} ({gap.low:+.2f} to {gap.high:+.2f})"
-        )
+        told = f"{gap.estimate:+.2f} ({gap.low:+.2f} to {gap.high:+.2f})"
+        print(f"  network, exit {number} {one.mean():.2f}, difference {told}")
 
 
 def show(study: Study, methods: dict[str, Values]) -> None:

@@ -216,6 +216,8 @@ def unseen_cases(model: Bundle, dataset: Path) -> tuple[EvaluationCase, ...]:
     """
     known = model.info.split
     parts = [select_cases(dataset, split, known).cases for split in SPLITS if known.get(split)]
+    if not any(parts):
+        raise ConfigError(f"No cases of {' and '.join(SPLITS)} of {model.info.name} in {dataset.name}.")
     return tuple(case for part in parts for case in part)
 
 

@@ -39,9 +39,8 @@ def both_sides_log(volumes: Tensor, names: Sequence[str]) -> tuple[Table, tuple[
     whole = [name.removesuffix("_L").removesuffix("_R") for name in names]
     structures = tuple(sorted(set(whole)))
     sides = [[n for n, name in enumerate(whole) if name == structure] for structure in structures]
-    return torch.stack(
-        [volumes[:, both].double().logsumexp(dim=1) for both in sides], dim=1
-    ).numpy(), structures
+    sums = [volumes[:, both].double().logsumexp(dim=1) for both in sides]
+    return torch.stack(sums, dim=1).numpy(), structures
 
 
 def choose_structures(
@@ -58,9 +57,15 @@ def choose_structures(
         dementia: (N,) 1, 0 or NaN.
         persons: of each row.
         count: how many.
+
+    Raises:
+        ValueError: fewer than FOLDS people with, or without, dementia whose record is known.
     """
     columns = [RECORD.index(name) for name in CHOSEN_BESIDE]
     rows = np.flatnonzero(np.isfinite(clinical[:, columns]).all(axis=1) & np.isfinite(dementia))
+    if min((dementia[rows] == 1).sum(), (dementia[rows] == 0).sum()) < FOLDS:
+        known = ", ".join(CHOSEN_BESIDE)
+        raise ValueError(f"{FOLDS} people with and without dementia are needed whose {known} are known")
     records = [dict(zip(CHOSEN_BESIDE, map(float, each), strict=True)) for each in clinical[rows][:, columns]]
     record = np.array([list(risk_terms({}, each).values()) for each in records])
     model = make_pipeline(StandardScaler(), LogisticRegression(C=INVERSE_PENALTY, max_iter=1000))

@@ -96,6 +96,8 @@ def test_the_volumes_that_are_chosen_are_those_that_decide_beside_the_record() -
     persons = [f"p{n}" for n in range(300)]
     assert choose_structures(volumes, record, truth, persons, 2) == [4, 2]
     assert choose_structures(volumes[:, :1], record, truth, persons, 2) == [0]
+    with pytest.raises(ValueError, match=r"5 people with and without dementia .* age, sex, education"):
+        choose_structures(volumes, record, np.where(np.arange(300) < 4, 1.0, 0.0), persons, 2)
     unknown = truth.copy()
     unknown[200:] = math.nan
     some = choose_structures(volumes[:200], record[:200], truth[:200], persons[:200], 3)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,6 +19,7 @@ from lnn_med.training import static_dice
 from lnn_med.training.run_config import read_run_config
 from lnn_med.training.static_dice import measure_static_dice
 from lnn_med.training.validate import dice_of, mean_dice
+from tests.cli_runner import run
 from tests.training.toys import write_config, write_data
 
 WRONG = 0.25  # share of voxels that the second exit of a bad graph calls background
@@ -67,6 +70,26 @@ def test_the_change_of_each_exit_is_written_down_and_asked_at_run_time(
     found = made.calibration
     assert [found.static_precision(number) for number in (1, 2, 3)] == ["bf16", "f32", "bf16"]
     assert made.answers_sha256 == bundle.answers_sha256  # percentiles and classifiers still fit
+
+
+def test_the_command_prints_the_changes_and_wants_no_copy(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(static_dice, "has_bf16", lambda _: True)
+    monkeypatch.setattr(static_dice, "OpenVinoExit", Graph)
+    data = bundle.path.parent / "data"
+    assert run("calibrate", bundle.path, data, "--static", "-o", bundle.path.parent / "copy") == 3
+    assert run("calibrate", bundle.path, data, "--static", "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["dice_change"] == list(load_bundle(bundle.path).calibration.static_bf16)
+    assert len(told["dice_change"]) == 3
+
+
+def test_cases_of_another_data_set_are_refused(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(static_dice, "has_bf16", lambda _: True)
+    nobody = replace(bundle, info=replace(bundle.info, split={"train": ["case_00"]}))
+    with pytest.raises(ConfigError, match="No cases of val and calibration"):
+        measure_static_dice(nobody, bundle.path.parent / "data")
 
 
 def test_it_needs_a_cpu_that_has_bfloat16(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
