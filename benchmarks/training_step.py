@@ -20,6 +20,7 @@ from pathlib import Path
 
 import torch
 from networks import JOBS, LAYOUTS, image_of
+from torch import Tensor
 
 from lnn_med.allocator import keep_memory
 from lnn_med.inference.bundle import load_bundle
@@ -27,7 +28,7 @@ from lnn_med.models.blocks import ResidualBlock
 from lnn_med.models.lnn import LNN
 from lnn_med.training.loop import find_config
 from lnn_med.training.network_and_loss import NetworkAndLoss
-from lnn_med.training.run_config import read_run_config
+from lnn_med.training.run_config import RunConfig, read_run_config
 
 STEPS, UNCOUNTED = 7, 2
 WAYS = {"float32": (False, False), "bfloat16": (True, False), "bfloat16, compiled": (True, True)}
@@ -46,21 +47,26 @@ def in_turn(calls: dict[str, Callable[[], object]], count: int) -> dict[str, flo
     return {name: statistics.median(found) for name, found in seconds.items()}
 
 
-def training(bundle: str) -> dict[str, float]:
-    """Seconds of a training step each way."""
-    config = read_run_config(find_config(Path(bundle)))
-    image, network = image_of(next(job for job, name in JOBS.items() if name == bundle)), LNN(config.network)
+def training_window(bundle: str, config: RunConfig) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Image, labels, spacing ratios and seeds of a batch: a window of the template as a bundle labels it."""
+    image = image_of(next(job for job, name in JOBS.items() if name == bundle))
     with torch.inference_mode():
         labels = load_bundle(bundle).network()(image, 1).logits.argmax(dim=1)
     cut = tuple(slice(0, side) for side in config.window)
     batch = config.schedule.batch
     image = image[(..., *cut)].expand(batch, -1, -1, -1, -1).clone()
     labels = labels[(..., *cut)].expand(batch, -1, -1, -1).clone()
-    ratio, seeds = torch.ones(batch, 3), torch.arange(batch)
+    return image, labels, torch.ones(batch, 3), torch.arange(batch)
+
+
+def training(bundle: str) -> dict[str, float]:
+    """Seconds of a training step each way."""
+    config = read_run_config(find_config(Path(bundle)))
+    network, window = LNN(config.network), training_window(bundle, config)
 
     def step(model: NetworkAndLoss) -> Callable[[], object]:
         def run() -> None:
-            loss, _ = model(image, labels, ratio, seeds, False, False)
+            loss, _ = model(*window, False, False)
             model.zero_grad(set_to_none=True)
             loss.backward()
 
