@@ -95,7 +95,7 @@ def choose_device(name: str) -> torch.device:
 
 def number_type(device: torch.device) -> torch.dtype:
     """What networks compute in: bfloat16 where it is fast, float16 on older CUDA devices from Volta on (7.0,
-    the first with matrix units for it), else float32; on CPUs float16 is hundreds of times slower."""
+    the first with matrix units for it), else float32; on CPUs float16 takes a hundred times as long."""
     if has_bf16(device):
         return torch.bfloat16
     half = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (7, 0)

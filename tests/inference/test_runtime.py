@@ -74,7 +74,7 @@ def test_cuda_that_is_absent_is_refused() -> None:
         ("cuda", False, (7, 5), torch.float16),
         ("cuda", False, (6, 1), torch.float32),
         ("cpu", True, None, torch.bfloat16),
-        ("cpu", False, None, torch.float32),  # float16 would be hundreds of times slower
+        ("cpu", False, None, torch.float32),  # float16 would take a hundred times as long
     ],
 )
 def test_the_number_type_is_what_the_device_is_fast_in(
