@@ -9,10 +9,11 @@
 Everyone is held back once for each seed and judged by models that learnt from the other folds; a person's
 answers of all seeds are averaged. Intervals are bootstrapped over people; "seeds" is the range of the AUC
 over seeds. The last column compares with the risk model (DeLong, paired). Folds of networks are kept in RUN,
-which is of one configuration (a ResNet takes 45 minutes of CPU time a seed). Probabilities are as they come; the bundle corrects its own,
-so that their slope is 1. Nothing is tuned on these folds here but the ridge, whose penalty for the risk is
-the best of those tried. Each training fold chooses the volumes of its risk models; rows of other volumes have
-the same ones in every fold, chosen by looking at everyone, which flatters them.
+which is of one configuration (a ResNet takes 45 minutes of CPU time a seed). Probabilities are as they come;
+the bundle corrects its own, so that their slope is 1. Nothing is tuned on these folds here but the ridge,
+whose penalty for the risk is the best of those tried. Each training fold chooses the volumes of its risk
+models; rows of other volumes have the same ones in every fold, chosen by looking at everyone, which flatters
+them.
 """
 
 from __future__ import annotations
