@@ -5,6 +5,7 @@
     train_peers.py hippocampus-t1 DATA --network unet-16 --steps 2500 -o unet.json
     train_peers.py hippocampus-t1 DATA --network bundle:hippocampus-t1 -o ours.json --against unet.json
     train_peers.py hippocampus-t1 DATA --network segresnet-16 --steps 2000 -o peer.json --maps maps
+    train_peers.py hippocampus-t1 DATA --network unet-16 -o unet.json --weights unet.safetensors
 
 Cases, split, crops, variants, batch and optimiser are those of the configuration (`schedule.batch=4` and the
 like change them), for peers and for `lnn` alike; the learning rate follows the budget, and weights are
@@ -12,7 +13,8 @@ averaged. Peers learn Dice with cross-entropy; `lnn` has the configuration's own
 depth. Minutes are those of the training process on all its cores, so it does not matter what else runs;
 give every network as many threads (OMP_NUM_THREADS). Nothing is compiled. Dice is counted on the model grid
 of the validation fold, with `--all-unseen` also of the cases kept for calibration, which no weight has seen
-either. `--maps` leaves label maps as another tool would, for `lnn-med validate`.
+either. `--maps` leaves label maps as another tool would, for `lnn-med validate`; `--weights` a file from
+which an LNN learns (`teachers: [unet.safetensors]` in its configuration).
 """
 
 from __future__ import annotations
@@ -27,9 +29,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from monai.networks.nets import DynUNet, SegResNet, SwinUNETR
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from lnn_med.allocator import keep_memory
@@ -52,40 +52,11 @@ from lnn_med.training.datasets import (
 from lnn_med.training.loop import find_config
 from lnn_med.training.losses import cross_entropy_and_dice
 from lnn_med.training.network_and_loss import NetworkAndLoss
+from lnn_med.training.peers import PEERS, save_peer
 from lnn_med.training.run_config import RunConfig, read_run_config
 from lnn_med.training.schedule import Average, make_optimizers, set_rate
 
 CPU = torch.device("cpu")
-
-
-class InMultiples(nn.Module):
-    """A network that takes any size: its input is padded to multiples of a number of voxels."""
-
-    def __init__(self, network: nn.Module, multiple: int) -> None:
-        super().__init__()
-        self.network, self.multiple = network, multiple
-
-    def forward(self, image: Tensor) -> Tensor:
-        """Logits (B, classes, X, Y, Z) of an image (B, 1, X, Y, Z)."""
-        x, y, z = image.shape[2:]
-        grown = F.pad(image, [pad for size in (z, y, x) for pad in (0, -size % self.multiple)])
-        return self.network(grown)[:, :, :x, :y, :z]  # type: ignore[no-any-return]
-
-
-def dyn_unet(filters: tuple[int, ...], norm: str, classes: int) -> nn.Module:
-    """The U-Net of nnU-Net (two 3³ convolutions a level, leaky ReLU) as MONAI builds it."""
-    levels = len(filters)
-    strides = [1] + [2] * (levels - 1)
-    return DynUNet(3, 1, classes, [3] * levels, strides, strides[1:], filters=filters, norm_name=norm)
-
-
-PEERS: dict[str, Callable[[int], nn.Module]] = {
-    "unet-16": lambda classes: dyn_unet((16, 32, 64, 128), "batch", classes),
-    "unet-16-deep": lambda classes: dyn_unet((16, 32, 64, 128, 160), "batch", classes),
-    "nnunet": lambda classes: dyn_unet((32, 64, 128, 256), "instance", classes),
-    "segresnet-16": lambda classes: SegResNet(3, 16, 1, classes),
-    "swinunetr-24": lambda classes: InMultiples(SwinUNETR(1, classes, feature_size=24), 32),
-}
 
 
 class PeerAndLoss(nn.Module):
@@ -233,6 +204,7 @@ def main() -> None:
     parser.add_argument("--against", type=Path)
     parser.add_argument("--all-unseen", action="store_true", help="also the cases kept for calibration")
     parser.add_argument("--maps", type=Path, help="folder for the label maps")
+    parser.add_argument("--weights", type=Path, help="file for the weights of a peer, to teach an LNN with")
     chosen = parser.parse_intermixed_args()
     keep_memory()
     config = read_run_config(
@@ -250,6 +222,8 @@ def main() -> None:
         started = time.process_time()
         module, steps = train_network(kind, config, train, Budget(chosen.minutes, chosen.steps))
         minutes = round((time.process_time() - started) / 60, 1)
+        if chosen.weights:
+            save_peer(chosen.weights, kind, module, config, split.train)
     depth = int(chosen.depth) if chosen.depth.isdecimal() else chosen.depth
     answer: Callable[[Tensor], Tensor] = (
         (lambda image: module(image, depth).logits) if isinstance(module, LNN) else module

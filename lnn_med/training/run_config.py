@@ -38,7 +38,9 @@ class RunConfig:
     loss: LossConfig = field(default_factory=LossConfig)
     skip: SkipConfig = field(default_factory=SkipConfig)  # of redundant retrievals, with layer attention
     init: str = ""  # "bundle:NAME" starts from shipped weights
-    teachers: tuple[str, ...] = ()  # bundles, by name or path, whose mean answer is learnt beside the labels
+    # Networks whose mean answer is learnt beside the labels: bundles by name or path, peers by their file
+    # (.safetensors).
+    teachers: tuple[str, ...] = ()
     only: str = ""  # "gates": all else stays as it is, gates are learnt anew
     bf16: bool = True  # where the device has it
     compile: bool = False  # `torch.compile`; on CPU it needs a C++ compiler and two minutes to begin

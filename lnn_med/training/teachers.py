@@ -6,7 +6,9 @@ that the student sees ("consistent teaching", Beyer et al. 2022, arXiv 2106.0523
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,41 +18,64 @@ from lnn_med.errors import ConfigError
 from lnn_med.inference.bundle import Bundle, load_bundle
 from lnn_med.inference.runtime import has_bf16
 from lnn_med.training.datasets import Split
+from lnn_med.training.peers import StoredPeer, job_of, load_peer
 from lnn_med.training.run_config import RunConfig
 
 AS_GOOD = 0.001  # Dice that a teacher's earlier exit may be worse, for half of the work
 SMALLEST = 1e-6  # probability; its logarithm is finite in bf16 as well
 
 
+@dataclass(frozen=True)
+class Teacher:
+    """A trained network: its name for the record, and its probabilities (B, classes, X, Y, Z) of an image."""
+
+    name: str
+    answer: Callable[[Tensor], Tensor]
+
+
 class Teachers:
-    """Networks, each at its earliest exit that was about as good as its best one on the validation fold.
+    """Networks whose mean answer is learnt. No module, so that nothing of them is trained or stored."""
 
-    No module, so that nothing of them is trained or stored.
-
-    Args:
-        bundles: with the labels and the spacing of the student.
-        device: where they run.
-    """
-
-    def __init__(self, bundles: Sequence[Bundle], device: torch.device) -> None:
-        self.bundles = list(bundles)
-        self.dtype = torch.bfloat16 if has_bf16(device) else torch.float32
-        self.networks = [bundle.network().fold().to(device).cast(self.dtype) for bundle in bundles]
-        self.stages = [_stages(bundle.info.metrics["dice_exits"]) for bundle in bundles]
+    def __init__(self, members: Sequence[Teacher]) -> None:
+        self.members = list(members)
 
     def named(self) -> list[str]:
-        """Each teacher as `name version (first digits of its weights' SHA-256)`."""
-        return [f"{each.info.name} {each.info.version} ({each.weights_sha256[:8]})" for each in self.bundles]
+        """Each teacher's name, which ends with the first digits of its weights' SHA-256."""
+        return [each.name for each in self.members]
 
     @torch.no_grad()
     def __call__(self, image: Tensor) -> Tensor:
         """Logarithm of the mean probabilities (B, classes, X, Y, Z) of a batch (B, in, X, Y, Z)."""
-        seen = image.to(self.dtype)
         total = image.new_zeros(())
-        for network, stages in zip(self.networks, self.stages, strict=True):
-            logits = network.dense(seen, network.features(seen), stages).float()
-            total = total + (logits / network.temperature[stages]).softmax(dim=1)
-        return (total / len(self.networks)).clamp(min=SMALLEST).log()
+        for each in self.members:
+            total = total + each.answer(image)
+        return (total / len(self.members)).clamp(min=SMALLEST).log()
+
+
+def bundle_teacher(bundle: Bundle, device: torch.device) -> Teacher:
+    """An LNN at its earliest exit that was about as good as its best one on the validation fold."""
+    dtype = torch.bfloat16 if has_bf16(device) else torch.float32
+    network = bundle.network().fold().to(device).cast(dtype)
+    stages = _stages(bundle.info.metrics["dice_exits"])
+
+    def answer(image: Tensor) -> Tensor:
+        seen = image.to(dtype)
+        logits = network.dense(seen, network.features(seen), stages).float()
+        return (logits / network.temperature[stages]).softmax(dim=1)
+
+    return Teacher(f"{bundle.info.name} {bundle.info.version} ({bundle.weights_sha256[:8]})", answer)
+
+
+def peer_teacher(peer: StoredPeer, device: torch.device) -> Teacher:
+    """A peer, in bf16 where that helps."""
+    network = peer.network.to(device).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+
+    def answer(image: Tensor) -> Tensor:
+        with torch.autocast(device.type, torch.bfloat16, enabled=has_bf16(device)):
+            logits = network(image.contiguous(memory_format=torch.channels_last_3d))
+        return logits.float().softmax(dim=1)  # type: ignore[no-any-return]
+
+    return Teacher(f"{peer.kind} ({peer.weights_sha256[:8]})", answer)
 
 
 def _stages(dice_of_exits: Sequence[float]) -> int:
@@ -66,11 +91,20 @@ def find_teachers(config: RunConfig, split: Split, device: torch.device) -> Teac
     """
     if not config.teachers:
         return None
-    bundles = [load_bundle(name) for name in config.teachers]
     held_back = {*split.val, *split.calibration}
-    for name, bundle in zip(config.teachers, bundles, strict=True):
-        if bundle.info.labels != config.labels or bundle.info.space != config.space:
+    members = []
+    for name in config.teachers:
+        if name.endswith(".safetensors"):
+            peer = load_peer(Path(name))
+            same, seen = peer.job == job_of(config), set(peer.train)
+            members.append(peer_teacher(peer, device))
+        else:
+            bundle = load_bundle(name)
+            same = bundle.info.labels == config.labels and bundle.info.space == config.space
+            seen = set(bundle.info.split.get("train", ()))
+            members.append(bundle_teacher(bundle, device))
+        if not same:
             raise ConfigError(f"teachers: `{name}` has other labels or another model space.")
-        if known := held_back & set(bundle.info.split.get("train", ())):
+        if known := held_back & seen:
             raise ConfigError(f"teachers: `{name}` was trained on {len(known)} cases held back here.")
-    return Teachers(bundles, device)
+    return Teachers(members)

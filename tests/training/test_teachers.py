@@ -15,7 +15,7 @@ from lnn_med.models.lnn import LNN
 from lnn_med.training import loop
 from lnn_med.training.losses import LossConfig, network_loss
 from lnn_med.training.run_config import read_run_config
-from lnn_med.training.teachers import Teachers, find_teachers
+from lnn_med.training.teachers import Teachers, bundle_teacher, find_teachers
 from tests.training import toys
 from tests.training.test_losses import EQUAL, TINY, batch
 
@@ -46,7 +46,7 @@ def test_teachers_say_the_logarithm_of_their_mean_probabilities_at_their_good_ex
             bundle.network()(image, number).logits.softmax(dim=1)
             for bundle, number in zip(found, exits, strict=True)
         ]
-    taught = Teachers(found, torch.device("cpu"))(image)
+    taught = Teachers([bundle_teacher(bundle, torch.device("cpu")) for bundle in found])(image)
     mean = (each[0] + each[1]) / 2
     assert (each[0] - each[1]).abs().max() > 0.01  # two different teachers
     torch.testing.assert_close(taught.exp(), mean.clamp(min=1e-6), atol=0.02, rtol=0)  # bf16
