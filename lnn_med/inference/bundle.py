@@ -110,6 +110,11 @@ class Bundle:
         return network.eval()
 
     @property
+    def named(self) -> str:
+        """Name, version and first digits of the hash of the weights, for records."""
+        return f"{self.info.name} {self.info.version} ({self.weights_sha256[:8]})"
+
+    @property
     def answers_sha256(self) -> str:
         """SHA-256 of what decides about labels and probabilities: hash of the weights, temperatures, gain."""
         temperature, gain = self.calibration.temperature, self.calibration.gain

@@ -148,17 +148,25 @@ def _interval(found: Sequence[float]) -> str:
 
 
 def _history(pieces: list[dict[str, Any]]) -> str:
-    """One line for each piece of training, in order; the next starts from the weights of the one before."""
+    """One line for each piece of training, in order.
+
+    A piece starts from the weights of the one before, or from those it names.
+    """
     lines = []
     for number, piece in enumerate(pieces, start=1):
         schedule, loss = piece.get("schedule", {}), piece.get("loss", {})
         what = "gates alone" if piece.get("only") == "gates" else "trunk and stages"
-        line = f"{number}. {piece['steps']} steps of {schedule.get('batch', 1)} ({what}), "
+        start = piece.get("init", [])
+        line = f"{number}. "
+        if isinstance(start, list) and start:  # older records name a path here
+            line += f"From {'the mean of the weights of ' if len(start) > 1 else ''}{', '.join(start)}: "
+        line += f"{piece['steps']} steps of {schedule.get('batch', 1)} ({what}), "
         line += f"{schedule.get('optimizer', 'adamw')} at {schedule.get('learning_rate', 0):g}"
         if loss:
             line += f"; the trunk alone for the first {100 * loss['coarse_share']:.0f} %"
             line += f", class weights frequency^-{loss['frequency_power']:g}"
         if teachers := piece.get("teachers"):
             line += f"; agreement with the mean answer of {', '.join(teachers)} counts {loss['teach']:g}-fold"
-        lines.append(line + "." + (f" {piece['note']}" if piece.get("note") else ""))
+        made = f" Gave {version}." if (version := piece.get("version")) else ""
+        lines.append(line + "." + made + (f" {piece['note']}" if piece.get("note") else ""))
     return "\n".join(lines)

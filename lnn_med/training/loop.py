@@ -38,6 +38,7 @@ from lnn_med.training.losses import class_weights
 from lnn_med.training.network_and_loss import NetworkAndLoss
 from lnn_med.training.run_config import RunConfig, read_run_config, shipped_config
 from lnn_med.training.schedule import Average, learning_rate, make_optimizers, set_rate
+from lnn_med.training.start import find_start
 from lnn_med.training.teachers import find_teachers
 from lnn_med.training.validate import validate
 
@@ -233,17 +234,16 @@ class _Run:
     def _new_network(self) -> LNN:
         network = LNN(self.config.network)
         self.earlier: list[dict[str, Any]] = []  # pieces of training behind the weights it starts from
+        self.started: list[str] = []  # bundles it starts from
         if self.config.init:
-            kind, _, name = self.config.init.partition(":")
-            if kind != "bundle" or not name:
-                raise ConfigError(f"init is `{self.config.init}`; `bundle:NAME` is needed.")
-            start = load_bundle(name)
-            training = start.info.training
-            self.earlier = training.get("pieces", [training] if training else [])
+            start = find_start(self.config.init)
+            self.earlier, self.started = start.pieces, start.bundles
             try:
-                network.load_state_dict(start.network().state_dict())
+                network.load_state_dict(start.weights)
             except RuntimeError as error:
-                raise ConfigError(f"init: the weights of `{name}` do not fit this network.") from error
+                raise ConfigError(
+                    f"init: the weights of `{self.config.init}` do not fit this network."
+                ) from error
             network.temperature.fill_(1.0)  # calibration belongs to the weights it was made for
         if self.config.only == "gates":
             network.gates.load_state_dict(LNN(self.config.network).gates.state_dict())
@@ -359,7 +359,8 @@ class _Run:
         """What this run did, for the bundle's record."""
         parts = {name: asdict(getattr(self.config, name)) for name in ("schedule", "loss")}
         return {
-            "init": self.config.init,
+            "init": self.started,
+            "version": self.config.version,
             "only": self.config.only,
             "steps": self.step,
             "teachers": self.teachers.named() if self.teachers else [],

@@ -37,7 +37,7 @@ class RunConfig:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     skip: SkipConfig = field(default_factory=SkipConfig)  # of redundant retrievals, with layer attention
-    init: str = ""  # "bundle:NAME" starts from shipped weights
+    init: str = ""  # "bundle:NAME" starts from its weights, "bundle:A, bundle:B" from the mean of several
     # Networks whose mean answer is learnt beside the labels: bundles by name or path, peers by their file
     # (.safetensors).
     teachers: tuple[str, ...] = ()

@@ -63,7 +63,7 @@ def bundle_teacher(bundle: Bundle, device: torch.device) -> Teacher:
         logits = network.dense(seen, network.features(seen), stages).float()
         return (logits / network.temperature[stages]).softmax(dim=1)
 
-    return Teacher(f"{bundle.info.name} {bundle.info.version} ({bundle.weights_sha256[:8]})", answer)
+    return Teacher(bundle.named, answer)
 
 
 def peer_teacher(peer: StoredPeer, device: torch.device) -> Teacher:
