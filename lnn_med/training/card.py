@@ -155,18 +155,26 @@ def _history(pieces: list[dict[str, Any]]) -> str:
     lines = []
     for number, piece in enumerate(pieces, start=1):
         schedule, loss = piece.get("schedule", {}), piece.get("loss", {})
-        what = "gates alone" if piece.get("only") == "gates" else "trunk and stages"
         start = piece.get("init", [])
         line = f"{number}. "
         if isinstance(start, list) and start:  # older records name a path here
             line += f"From {'the mean of the weights of ' if len(start) > 1 else ''}{', '.join(start)}: "
-        line += f"{piece['steps']} steps of {schedule.get('batch', 1)} ({what}), "
-        line += f"{schedule.get('optimizer', 'adamw')} at {schedule.get('learning_rate', 0):g}"
-        if loss:
-            line += f"; the trunk alone for the first {100 * loss['coarse_share']:.0f} %"
-            line += f", class weights frequency^-{loss['frequency_power']:g}"
+        line += _steps(piece, schedule, loss)
         if teachers := piece.get("teachers"):
             line += f"; agreement with the mean answer of {', '.join(teachers)} counts {loss['teach']:g}-fold"
         made = f" Gave {version}." if (version := piece.get("version")) else ""
         lines.append(line + "." + made + (f" {piece['note']}" if piece.get("note") else ""))
     return "\n".join(lines)
+
+
+def _steps(piece: dict[str, Any], schedule: dict[str, Any], loss: dict[str, Any]) -> str:
+    """What was trained, for how long and how fast."""
+    if not piece["steps"]:
+        return "no further step"
+    what = "gates alone" if piece.get("only") == "gates" else "trunk and stages"
+    line = f"{piece['steps']} steps of {schedule.get('batch', 1)} ({what}), "
+    line += f"{schedule.get('optimizer', 'adamw')} at {schedule.get('learning_rate', 0):g}"
+    if loss:
+        line += f"; the trunk alone for the first {100 * loss['coarse_share']:.0f} %"
+        line += f", class weights frequency^-{loss['frequency_power']:g}"
+    return line

@@ -162,8 +162,10 @@ class _Run:
                     saved = time.monotonic()
             if stop:
                 break
-        if bundle is None and self.team.leads and (self.folder / BUNDLE).is_dir():  # the run was complete
-            bundle = load_bundle(self.folder / BUNDLE)
+        if bundle is None and self.team.leads:
+            if (self.folder / BUNDLE).is_dir():  # the run was complete
+                return load_bundle(self.folder / BUNDLE)
+            bundle = self._validate()  # no step is asked for: the start as it is
         return bundle
 
     def _time_is_up(self, minutes: float) -> bool:
@@ -325,7 +327,7 @@ class _Run:
         """Dice of the averaged weights at every exit on the validation fold; writes the bundle if it rose."""
         network = LNN(self.config.network).to(self.team.device)
         network.load_state_dict(self.average.state)
-        exits = 1 if self._coarse(self.step - 1) else network.config.exits
+        exits = 1 if self._coarse(max(self.step - 1, 0)) else network.config.exits
         result = validate(network, self.val_cases, self.config, exits)
         self._log({"step": self.step, "validation": result})
         from lnn_med.training.curve import draw_curve  # matplotlib takes a second

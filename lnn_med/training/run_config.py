@@ -63,6 +63,8 @@ class RunConfig:
             )
         if self.compile and (self.network.layer_attention or self.network.reversible):
             raise ValueError("compile works without layer attention and without reversible stages")
+        if not self.schedule.steps and not self.init:
+            raise ValueError("schedule.steps is 0; without init there is nothing to write")
         if bool(self.teachers) != (self.loss.teach > 0):
             raise ValueError("teachers and loss.teach need each other")
         step, box = self.network.multiple, self.loss.box

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 class ScheduleConfig:
     """Optimiser and its course."""
 
-    steps: int
+    steps: int  # 0: the start is validated and written as it is
     batch: int = 1  # cases a step, over all processes
     optimizer: str = "muon"  # with AdamW for all but hidden convolutions; or "adamw", "sgd" (Nesterov 0.9)
     learning_rate: float = 3e-3
@@ -28,8 +28,8 @@ class ScheduleConfig:
     def __post_init__(self) -> None:
         if self.optimizer not in ("muon", "adamw", "sgd"):
             raise ValueError(f"optimizer is {self.optimizer!r}; muon, adamw or sgd is needed")
-        if self.steps < 1 or self.batch < 1:
-            raise ValueError("steps and batch must be at least 1")
+        if self.steps < 0 or self.batch < 1:
+            raise ValueError("steps must be at least 0 and batch at least 1")
 
 
 def learning_rate(step: int, config: ScheduleConfig) -> float:

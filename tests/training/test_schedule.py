@@ -108,7 +108,7 @@ def test_a_weight_whose_matrix_would_be_a_copy_is_refused() -> None:
         ConvolutionMuon([nn.Conv3d(4, 4, 3).weight], 0.1, 0.0)
 
 
-@pytest.mark.parametrize("change", [{"optimizer": "adam"}, {"steps": 0}, {"batch": 0}])
+@pytest.mark.parametrize("change", [{"optimizer": "adam"}, {"steps": -1}, {"batch": 0}])
 def test_a_course_that_cannot_be_is_refused(change: dict) -> None:
     with pytest.raises(ValueError):
         ScheduleConfig(**{"steps": 5, **change})

@@ -62,6 +62,27 @@ def test_a_run_starts_from_the_mean_of_several_bundles_and_tells_the_story_of_al
         torch.testing.assert_close(value.data, start.weights[name], atol=1e-4, rtol=1e-3)  # stored as float16
 
 
+def test_no_step_writes_the_start_as_it_is(folder: Path) -> None:
+    init = named(folder, "seed2", "seed3")
+    options = [*QUICK, f"init={init}", "version=0.5.0", "schedule.steps=0"]
+    bundle = loop.train(toys.write_config(folder), folder / "as_it_is", options)
+    assert bundle is not None
+    weights = bundle.network().state_dict()
+    for name, value in find_start(init).weights.items():
+        torch.testing.assert_close(weights[name], value, atol=1e-4, rtol=1e-3)  # stored as float16
+    assert len(bundle.info.metrics["dice_exits"]) == bundle.info.network.exits
+    card = (bundle.path / "model_card.md").read_text()
+    assert "no further step. Gave 0.5.0." in card
+    again = loop.train(toys.write_config(folder), folder / "as_it_is", options)
+    assert again is not None
+    assert again.weights_sha256 == bundle.weights_sha256
+
+
+def test_no_step_and_no_start_is_refused(folder: Path) -> None:
+    with pytest.raises(ConfigError, match="without init there is nothing to write"):
+        loop.train(toys.write_config(folder), folder / "nothing", ["schedule.steps=0"])
+
+
 def test_means_keep_the_type_of_each_entry() -> None:
     first = {"a": torch.tensor([1.0, 2.0]), "n": torch.tensor(3), "mask": torch.tensor([True, False, False])}
     other = {"a": torch.tensor([3.0, 2.0]), "n": torch.tensor(6), "mask": torch.tensor([True, True, False])}
