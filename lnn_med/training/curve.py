@@ -21,7 +21,8 @@ def draw_curve(log: Path, picture: Path) -> None:
         points = [(row["step"], row[name]) for row in losses if name in row]
         left.plot(*zip(*points, strict=True), label=name.replace("_", " "), linewidth=0.8)
     left.set(xlabel="step", ylabel="loss (cross-entropy + 1 - Dice)")
-    left.legend()
+    if losses:
+        left.legend()
     if scores:
         steps = [row["step"] for row in scores]
         for number in range(max(len(row["validation"]["dice_exits"]) for row in scores)):

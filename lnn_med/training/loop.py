@@ -363,6 +363,7 @@ class _Run:
         return {
             "init": self.started,
             "version": self.config.version,
+            "seed": self.config.seed,
             "only": self.config.only,
             "steps": self.step,
             "teachers": self.teachers.named() if self.teachers else [],

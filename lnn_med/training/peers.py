@@ -6,9 +6,9 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from monai.networks.nets import DynUNet, SegResNet, SwinUNETR
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -35,17 +35,33 @@ class InMultiples(nn.Module):
 
 def dyn_unet(filters: tuple[int, ...], norm: str, classes: int) -> nn.Module:
     """The U-Net of nnU-Net (two 3³ convolutions a level, leaky ReLU) as MONAI builds it."""
+    from monai.networks.nets import DynUNet  # importing MONAI takes seconds
+
     levels = len(filters)
     strides = [1] + [2] * (levels - 1)
     return DynUNet(3, 1, classes, [3] * levels, strides, strides[1:], filters=filters, norm_name=norm)
 
 
+def seg_res_net(channels: int, classes: int) -> nn.Module:
+    """SegResNet as MONAI builds it."""
+    from monai.networks.nets import SegResNet
+
+    return SegResNet(3, channels, 1, classes)
+
+
+def swin_unetr(channels: int, classes: int) -> nn.Module:
+    """SwinUNETR as MONAI builds it, for any size."""
+    from monai.networks.nets import SwinUNETR
+
+    return InMultiples(SwinUNETR(1, classes, feature_size=channels), 32)
+
+
 PEERS: dict[str, Callable[[int], nn.Module]] = {
-    "unet-16": lambda classes: dyn_unet((16, 32, 64, 128), "batch", classes),
-    "unet-16-deep": lambda classes: dyn_unet((16, 32, 64, 128, 160), "batch", classes),
-    "nnunet": lambda classes: dyn_unet((32, 64, 128, 256), "instance", classes),
-    "segresnet-16": lambda classes: SegResNet(3, 16, 1, classes),
-    "swinunetr-24": lambda classes: InMultiples(SwinUNETR(1, classes, feature_size=24), 32),
+    "unet-16": partial(dyn_unet, (16, 32, 64, 128), "batch"),
+    "unet-16-deep": partial(dyn_unet, (16, 32, 64, 128, 160), "batch"),
+    "nnunet": partial(dyn_unet, (32, 64, 128, 256), "instance"),
+    "segresnet-16": partial(seg_res_net, 16),
+    "swinunetr-24": partial(swin_unetr, 24),
 }
 
 
